@@ -1,0 +1,35 @@
+# Names without a scope are mmpretrain's; ours are written smpconv_mm.Name.
+default_scope = 'mmpretrain'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook',
+        interval=1,
+        max_keep_ckpts=3,
+        save_best='auto',
+        # a run that is killed leaves no half-written file
+        backend_args=dict(backend='atomic'),
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='VisualizationHook', enable=False),
+    radius_clip=dict(type='smpconv_mm.RadiusClipHook'),
+    checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    # tools/train.py takes gloo where there is no GPU
+    dist_cfg=dict(backend='nccl'),
+)
+
+visualizer = dict(
+    type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
+log_level = 'INFO'
+load_from = None
+resume = False
+randomness = dict(seed=42)

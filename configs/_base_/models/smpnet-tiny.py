@@ -1,0 +1,24 @@
+# SMPConv-T of the paper. The scope of the classifier is written out, so that
+# smpconv_mm.registry.MODELS.build(cfg.model) works without a default scope.
+model = dict(
+    type='mmpretrain.ImageClassifier',
+    backbone=dict(
+        type='smpconv_mm.SMPNet',
+        arch='tiny',
+        drop_path_rate=0.1,
+        norm_cfg=dict(type='SyncBN'),
+    ),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        in_channels=768,
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+        topk=(1, 5),
+    ),
+    # one of the two for each batch, with equal probability
+    train_cfg=dict(
+        augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]
+    ),
+)

@@ -1,0 +1,48 @@
+# The published recipe: AdamW at 4e-3 for 2048 images a step, ten epochs of
+# warm-up from 0, then half a cosine to 1e-6. float32 throughout, no clipping.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(
+        type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05
+    ),
+    # 4 GPUs x 256 images x 2 = 2048
+    accumulative_counts=2,
+    paramwise_cfg=dict(
+        # one-dimensional parameters (norms, biases) do not decay
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+        custom_keys={
+            '.kernel.coord': dict(decay_mult=0.0),
+            '.kernel.radius': dict(lr_mult=0.1, decay_mult=0.0),
+        },
+    ),
+)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-6,
+        by_epoch=True,
+        end=10,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-6,
+        by_epoch=True,
+        begin=10,
+        end=300,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+
+# Averaged weights are those that are evaluated and kept. interval: one update
+# an optimiser step.
+custom_hooks = [
+    dict(type='EMAHook', momentum=1e-4, update_buffers=True, interval=2),
+]
+# MMEngine compares this with GPUs x batch_size, without accumulation
+auto_scale_lr = dict(base_batch_size=1024)

@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/smpnet-tiny.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/in1k_adamw_300e.py',
+    '../_base_/default_runtime.py',
+]
+
+randomness = dict(diff_rank_seed=True)

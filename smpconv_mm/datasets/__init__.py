@@ -1,0 +1,5 @@
+"""Datasets."""
+
+from .digits import Digits
+
+__all__ = ['Digits']

@@ -1,0 +1,41 @@
+"""Refuse a checkpoint that does not fit the model."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+
+from smpconv_mm.registry import HOOKS
+from smpconv_mm.utils.checkpoint import CheckpointError, check_fits, state_dict_of
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Stop with one clear error where MMEngine would warn and go on.
+
+    MMEngine loads what fits of a checkpoint and logs the rest, so that a test
+    with the wrong file ends with a meaningless accuracy. With this hook a test
+    or a resumed training needs a checkpoint that fits exactly; a training that
+    starts from other weights (``load_from``) needs at least one entry that
+    fits.
+
+    Raises:
+        CheckpointError: See :func:`smpconv_mm.utils.checkpoint.check_fits`.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the checkpoint with the runner's model."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        state_dict = state_dict_of(checkpoint)
+        path = runner._load_from or runner.work_dir
+        fine_tuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        if not fine_tuning:
+            check_fits(model, state_dict, path)
+        elif not set(state_dict) & set(model.state_dict()):
+            raise CheckpointError(
+                f'checkpoint {path} has no entry in common with the model; its first '
+                f'names are {list(state_dict)[:3]}'
+            )

@@ -1,0 +1,216 @@
+"""A convolution kernel held as points that move while training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from smpconv_mm import ops
+
+
+class SMPKernel(nn.Module):
+    """Self-moving point kernel (SMPConv, CVPR 2023, section 3).
+
+    The kernel is a function on [-1, 1]^d, the sum of hats around points (see
+    :func:`smpconv_mm.ops.smp_kernel` for formula and orientation), sampled on
+    a grid of ``kernel_size`` places. The two published variants are settings:
+
+    ======================  ===================  ===========================
+    setting                 ImageNet, depthwise  sequences and CIFAR, dense
+    ======================  ===================  ===========================
+    ``shared_points``       True                 False
+    ``normalize``           False                True
+    ``radius_range``        (1e-3, 1)            (1e-4, 1)
+    ======================  ===================  ===========================
+
+    Because the points live in a continuum, ``kernel_size`` may be assigned
+    after training. The kernel then covers the same field with more or fewer
+    taps, scaled by ``prod(trained size / new size)`` so that responses keep
+    their magnitude.
+
+    Args:
+        in_channels (int): Kernel slices per output channel (the input
+            channels of one group).
+        out_channels (int): Output channels.
+        kernel_size (int | Sequence[int]): Side of the kernel, one number for
+            all axes or one an axis; ``ndim`` axes.
+        ndim (int): Spatial dimensions: 1, 2 or 3. Defaults to 2.
+        n_points (int, optional): Points per set. Defaults to None, which
+            takes ``max(1, prod(kernel_size) // 4)``.
+        shared_points (bool): One set of points for all channels instead of
+            one an output channel. Defaults to False.
+        normalize (bool): Divide by the number of active points at each place.
+            Defaults to True.
+        radius (float, optional): Initial radius of all points, in units of
+            half a kernel side. Defaults to None, which takes four over the
+            longest side (two grid steps), at most ``radius_range[1]``.
+        radius_range (tuple[float, float]): Bounds that :meth:`clip_radius`
+            keeps. Defaults to (1e-4, 1.0).
+        coord_std (float): Standard deviation of the initial coordinates.
+            Defaults to 0.2.
+        one_sided (bool): Start the points on one side, densest at +1, which is
+            the current sample of a causal convolution. Defaults to False.
+
+    Attributes:
+        coord (Parameter): Positions, shape (G, P, d), G = 1 if shared else
+            ``out_channels``. Free to leave [-1, 1].
+        radius (Parameter): Shape (G, P).
+        weight (Parameter): Shape (G, I, P), G * I = in_channels *
+            out_channels.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        ndim: int = 2,
+        *,
+        n_points: int | None = None,
+        shared_points: bool = False,
+        normalize: bool = True,
+        radius: float | None = None,
+        radius_range: tuple[float, float] = (1e-4, 1.0),
+        coord_std: float = 0.2,
+        one_sided: bool = False,
+    ) -> None:
+        super().__init__()
+        if ndim not in (1, 2, 3):
+            raise ValueError(f'ndim must be 1, 2 or 3, got {ndim}')
+        size = _to_size(kernel_size, ndim)
+        if n_points is None:
+            n_points = max(1, prod(size) // 4)
+        if not isinstance(n_points, int) or n_points < 1:
+            raise ValueError(
+                f'n_points must be a positive integer, got {n_points!r}; leave it '
+                'out to have a quarter of the number of taps'
+            )
+        low, high = radius_range
+        if not 0 < low <= high:
+            raise ValueError(
+                f'radius_range must be (low, high) with 0 < low <= high, got '
+                f'{radius_range}'
+            )
+        if radius is None:
+            radius = min(max(4 / max(size), low), high)
+        if not low <= radius <= high:
+            raise ValueError(
+                f'radius must lie in radius_range = {tuple(radius_range)}, got {radius}'
+            )
+        if coord_std <= 0:
+            raise ValueError(f'coord_std must be positive, got {coord_std}')
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.ndim = ndim
+        self.n_points = n_points
+        self.shared_points = shared_points
+        self.normalize = normalize
+        self.initial_radius = radius
+        self.radius_range = (low, high)
+        self.coord_std = coord_std
+        self.one_sided = one_sided
+        self.trained_size = size
+        self._size = size
+        self._cache: tuple | None = None
+
+        groups = 1 if shared_points else out_channels
+        slices = in_channels * out_channels // groups
+        self.coord = nn.Parameter(torch.empty(groups, n_points, ndim))
+        self.radius = nn.Parameter(torch.empty(groups, n_points))
+        self.weight = nn.Parameter(torch.empty(groups, slices, n_points))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw new points as published (truncated normal distributions)."""
+        if self.one_sided:
+            nn.init.trunc_normal_(self.coord, std=self.coord_std, a=-1.0, b=0.0)
+            self.coord.mul_(2).add_(1)
+        else:
+            nn.init.trunc_normal_(self.coord, std=self.coord_std, a=-1.0, b=1.0)
+        nn.init.constant_(self.radius, self.initial_radius)
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Taps per axis; assign an int or a tuple to resample the kernel."""
+        return self._size
+
+    @kernel_size.setter
+    def kernel_size(self, kernel_size: int | Sequence[int]) -> None:
+        self._size = _to_size(kernel_size, self.ndim)
+
+    @torch.no_grad()
+    def clip_radius(self) -> None:
+        """Bring all radii into ``radius_range``, in place."""
+        self.radius.clamp_(*self.radius_range)
+
+    def make_kernel(self) -> Tensor:
+        """Sample the kernel.
+
+        Returns:
+            Tensor: Shape (out_channels, in_channels, *kernel_size), in the
+            parameters' dtype.
+        """
+        kernel = ops.smp_kernel(
+            self.coord, self.radius, self.weight, self._size, normalize=self.normalize
+        )
+        if self._size != self.trained_size:
+            kernel = kernel * (prod(self.trained_size) / prod(self._size))
+        return kernel.view(self.out_channels, self.in_channels, *self._size)
+
+    def forward(self) -> Tensor:
+        """Return the kernel of :meth:`make_kernel`.
+
+        In eval mode without gradients it is made once and kept until a
+        parameter changes or :meth:`train` or ``eval`` is called.
+        """
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.make_kernel()
+        key = (self._size, *map(_fingerprint, self.parameters()))
+        if self._cache is None or self._cache[0] != key:
+            self._cache = (key, self.make_kernel())
+        return self._cache[1]
+
+    def train(self, mode: bool = True) -> SMPKernel:
+        """Set the mode and forget the kept kernel."""
+        # Writing through ``.data``, as MMEngine's EMA hook does, leaves no
+        # trace that the cache could see; every such writer is followed by
+        # train() or eval().
+        self._cache = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict:
+        return {**super().__getstate__(), '_cache': None}
+
+    def extra_repr(self) -> str:
+        """Return the settings that tell kernels apart."""
+        return (
+            f'{self.in_channels}, {self.out_channels}, kernel_size={self._size}, '
+            f'n_points={self.n_points}, shared_points={self.shared_points}, '
+            f'normalize={self.normalize}'
+        )
+
+
+def _to_size(kernel_size: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    size = (
+        (kernel_size,) * ndim if isinstance(kernel_size, int) else tuple(kernel_size)
+    )
+    if len(size) != ndim or not all(isinstance(n, int) and n > 0 for n in size):
+        raise ValueError(
+            f'kernel_size must be a positive integer or {ndim} of them, got '
+            f'{kernel_size!r}'
+        )
+    return size
+
+
+def _fingerprint(parameter: Tensor) -> tuple:
+    """Change when the tensor is written in place, replaced, cast or moved."""
+    version = None if parameter.is_inference() else parameter._version
+    return parameter.data_ptr(), version, parameter.dtype, parameter.device

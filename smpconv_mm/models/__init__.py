@@ -1,0 +1,5 @@
+"""Networks built from the layers of this package."""
+
+from .backbones import SMPNet
+
+__all__ = ['SMPNet']

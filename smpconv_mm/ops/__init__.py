@@ -1,0 +1,19 @@
+"""Pure functions on tensors; needs torch alone.
+
+``python -m smpconv_mm.ops`` prints the backends of every operation.
+"""
+
+from . import reference
+from .depthwise_conv import depthwise_conv2d
+from .dispatch import backends, explain, operations, use_backend
+from .smp_kernel import smp_kernel
+
+__all__ = [
+    'backends',
+    'depthwise_conv2d',
+    'explain',
+    'operations',
+    'reference',
+    'smp_kernel',
+    'use_backend',
+]

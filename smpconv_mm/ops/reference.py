@@ -1,0 +1,62 @@
+"""Slow, obvious definitions of every operation: documentation and test oracle.
+
+They use loops or plain broadcasting, work in any floating dtype (use float64)
+and are differentiable by autograd.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor
+
+
+def depthwise_conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None):
+    """Definition of :func:`smpconv_mm.ops.depthwise_conv2d`.
+
+    ``out[n, c, i, j] = bias[c] + sum_uv weight[c, 0, u, v] *
+    input[n, c, i + u - Kh // 2, j + v - Kw // 2]`` with zeros outside the map.
+    """
+    height, width = input.shape[-2:]
+    kh, kw = weight.shape[-2:]
+    padded = torch.nn.functional.pad(input, (kw // 2, kw // 2, kh // 2, kh // 2))
+    out = torch.zeros_like(input)
+    for u, v in product(range(kh), range(kw)):
+        out = out + weight[:, :, u, v] [None, :, :, None] * (
+            padded[:, :, u : u + height, v : v + width]
+        )
+    return out if bias is None else out + bias[None, :, None, None]
+
+
+def smp_kernel(
+    coord: Tensor, radius: Tensor, weight: Tensor, size, *, normalize: bool = False
+) -> Tensor:
+    """Definition of :func:`smpconv_mm.ops.smp_kernel`, place by place."""
+    dims = len(size)
+    axes = [grid_axis(n).to(coord) for n in size]
+    places = []
+    for index in product(*(range(n) for n in size)):
+        # component 0 runs along the last axis, 1 up the rows, 2 along depth
+        x = [axes[dims - 1 - j][index[dims - 1 - j]] for j in range(dims)]
+        if dims >= 2:
+            x[1] = axes[dims - 2][size[dims - 2] - 1 - index[dims - 2]]
+        distance = sum((coord[:, :, j] - x[j]).abs() for j in range(dims))
+        hat = (1 - distance / radius).clamp(min=0)  # (G, P)
+        value = (weight * hat[:, None]).sum(-1)  # (G, I)
+        if normalize:
+            value = value / ((hat != 0).sum(-1, keepdim=True) + 1e-6)
+        places.append(value)
+    return torch.stack(places, dim=-1).reshape(*weight.shape[:2], *size)
+
+
+def grid_axis(n: int) -> Tensor:
+    """The ``n`` sampling places on [-1, 1], ends included; 0 for ``n = 1``.
+
+    Made in float32 on the CPU whatever the caller's dtype and device: half an
+    ulp of the grid over a radius of 0.002 is a 3e-5 change of a hat, and one
+    kernel must be the same everywhere.
+    """
+    if n == 1:
+        return torch.zeros(1)
+    return torch.linspace(-1, 1, n, dtype=torch.float32)

@@ -1,0 +1,28 @@
+"""Registries of the package: children of MMEngine's roots.
+
+``type='smpconv_mm.SMPNet'`` resolves from any default scope (mmpretrain, mmdet,
+mmseg) without ``custom_imports``: MMEngine imports this file by the scope's
+name, and the modules under ``locations`` at the first look-up.
+"""
+
+from mmengine import registry as root
+from mmengine.registry import Registry
+
+from .utils import checkpoint
+
+SCOPE = 'smpconv_mm'
+
+MODELS = Registry(
+    'model',
+    parent=root.MODELS,
+    scope=SCOPE,
+    locations=['smpconv_mm.layers', 'smpconv_mm.models'],
+)
+DATASETS = Registry(
+    'dataset', parent=root.DATASETS, scope=SCOPE, locations=['smpconv_mm.datasets']
+)
+HOOKS = Registry(
+    'hook', parent=root.HOOKS, scope=SCOPE, locations=['smpconv_mm.engine.hooks']
+)
+
+checkpoint.register_with_mmengine()

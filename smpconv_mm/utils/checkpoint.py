@@ -1,0 +1,219 @@
+"""Checkpoints: read without executing them, write without half-written files."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be read or does not fit; the message says why."""
+
+
+def load(path: str | Path, map_location: str = 'cpu') -> dict:
+    """Read a checkpoint file with ``weights_only=True``.
+
+    Raises:
+        CheckpointError: If the file is missing, truncated, not a checkpoint, or
+            holds objects that would have to be executed to be read.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f'checkpoint {path} does not exist')
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch raises a dozen types for bad files
+        if 'weights_only' in str(error) or 'Unsupported global' in str(error):
+            reason = str(error).split('Please file an issue')[0]
+            reason = next(
+                (line for line in reason.splitlines() if 'GLOBAL' in line), reason
+            )
+            raise CheckpointError(
+                f'checkpoint {path} was refused: it holds objects other than '
+                'tensors and plain values, which could run code when loaded '
+                f'({reason.strip()[:300]}). If you trust its source, re-save its '
+                'state_dict alone with the program that wrote it'
+            ) from error
+        raise CheckpointError(
+            f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it '
+            'is truncated or not a PyTorch checkpoint '
+            f'({type(error).__name__}: {str(error).splitlines()[0][:200]}). Copy or '
+            'download it again, or resume from an earlier one'
+        ) from error
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(
+            f'checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict '
+            'with a state_dict'
+        )
+    return checkpoint
+
+
+def state_dict_of(checkpoint: Mapping) -> dict:
+    """The model's entries of a checkpoint, without a ``module.`` prefix."""
+    state_dict = checkpoint.get('state_dict', checkpoint)
+    return {
+        key.removeprefix('module.'): value
+        for key, value in state_dict.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def check_fits(model: nn.Module, state_dict: Mapping, path: str | Path) -> None:
+    """Raise one clear error if a state dict is not exactly that of the model.
+
+    Raises:
+        CheckpointError: Counts, and first names of, missing, unexpected and
+            differently shaped entries.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state_dict]
+    unexpected = [key for key in state_dict if key not in own]
+    shapes = [
+        f'{key} {tuple(state_dict[key].shape)} instead of {tuple(own[key].shape)}'
+        for key in own
+        if key in state_dict and state_dict[key].shape != own[key].shape
+    ]
+    if not (missing or unexpected or shapes):
+        return
+    faults = [
+        f'{len(names)} {what} ({", ".join(names[:3])}{", ..." * (len(names) > 3)})'
+        for names, what in [
+            (missing, 'entries missing'),
+            (unexpected, 'unknown entries'),
+            (shapes, 'of another shape'),
+        ]
+        if names
+    ]
+    raise CheckpointError(
+        f'checkpoint {path} does not fit the model, which has {len(own)} entries: '
+        + '; '.join(faults)
+        + '. Use the config that it was trained with (meta["cfg"] of the checkpoint '
+        'holds it), or convert it with tools/model_converters'
+    )
+
+
+def load_into(model: nn.Module, path: str | Path) -> dict:
+    """Load a checkpoint strictly into a model and return the checkpoint."""
+    checkpoint = load(path)
+    state_dict = state_dict_of(checkpoint)
+    check_fits(model, state_dict, path)
+    model.load_state_dict(state_dict, strict=True)
+    return checkpoint
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name that becomes ``path`` when the block succeeds.
+
+    The temporary file lies in the same folder and keeps the suffix; it is
+    removed when the block fails.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, 'rb') as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save(checkpoint: dict, path: str | Path) -> None:
+    """Write a checkpoint; never leaves a half-written file under ``path``."""
+    with atomic_path(path) as temporary:
+        torch.save(checkpoint, temporary)
+
+
+def find_latest(work_dir: str | Path) -> Path | None:
+    """The checkpoint to resume from in a work dir, or None.
+
+    It is the one that MMEngine's ``last_checkpoint`` names; where a killed run
+    left that file empty or pointing nowhere, the newest ``epoch_*.pth`` or
+    ``iter_*.pth``.
+    """
+    work_dir = Path(work_dir)
+    pointer = work_dir / 'last_checkpoint'
+    if pointer.is_file():
+        named = pointer.read_text().strip()
+        for candidate in (Path(named), work_dir / Path(named).name):
+            if named and candidate.is_file():
+                return candidate
+    found = [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _history_buffer_method(owner: type, name: str) -> object:
+    """Stand in for ``getattr``, by which a HistoryBuffer pickles its methods.
+
+    Allowing ``getattr`` itself would open every attribute of every allowed type.
+    """
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise pickle.UnpicklingError(
+            f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})'
+        )
+    return getattr(HistoryBuffer, name)
+
+
+# torch compares these names with those in the file
+_history_buffer_method.__module__ = 'builtins'
+_history_buffer_method.__name__ = _history_buffer_method.__qualname__ = 'getattr'
+
+
+def register_with_mmengine() -> None:
+    """Make MMEngine read and write checkpoints by the rules of this module.
+
+    * The types in MMEngine's own checkpoints (history buffers, NumPy scalars)
+      are allowed under ``weights_only=True``: since torch 2.6 MMEngine 0.10
+      cannot resume without.
+    * Local files are read by :func:`load`, so that a bad one gives one clear
+      error wherever MMEngine loads it.
+    * The file backend ``'atomic'`` (``backend_args=dict(backend='atomic')`` of
+      the CheckpointHook) writes by :func:`atomic_path`.
+    """
+    import numpy as np
+    from mmengine.fileio import LocalBackend, register_backend
+    from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            np.ndarray,
+            np.dtype,
+            multiarray._reconstruct,
+            multiarray.scalar,
+            _history_buffer_method,
+            *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'b1')),
+        ]
+    )
+
+    class AtomicLocalBackend(LocalBackend):
+        def put(self, obj: bytes, filepath: str | Path) -> None:
+            with atomic_path(filepath) as temporary:
+                temporary.write_bytes(obj)
+
+    register_backend('atomic', AtomicLocalBackend, force=True)
+    CheckpointLoader.register_scheme(
+        prefixes='',
+        loader=lambda filename, map_location: load(filename, map_location or 'cpu'),
+        force=True,
+    )
