@@ -8,7 +8,7 @@ name, and the modules under ``locations`` at the first look-up.
 from mmengine import registry as root
 from mmengine.registry import Registry
 
-from .utils import checkpoint
+from .utils import checkpoint, env
 
 SCOPE = 'smpconv_mm'
 
@@ -25,4 +25,5 @@ HOOKS = Registry(
     'hook', parent=root.HOOKS, scope=SCOPE, locations=['smpconv_mm.engine.hooks']
 )
 
+env.check_stack()
 checkpoint.register_with_mmengine()

@@ -1,0 +1,45 @@
+"""Which OpenMMLab stack is installed."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+
+# The same import names under two distributions; either will do.
+NAMES = {
+    'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
+    'mmcv': ('mmcv', 'mmcv-lite', 'onedl-mmcv', 'onedl-mmcv-lite'),
+    'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
+    'mmdet': ('mmdet', 'onedl-mmdetection'),
+    'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
+}
+LEAST = {'mmengine': (0, 10), 'mmcv': (2, 0), 'mmpretrain': (1, 0)}
+
+
+def installed(package: str) -> tuple[str, str] | None:
+    """Distribution and version that provide an import name, or None."""
+    for name in NAMES[package]:
+        try:
+            return name, version(name)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def check_stack() -> None:
+    """Warn once, naming package and remedy, if the stack is not complete."""
+    faults = []
+    for package, least in LEAST.items():
+        found = installed(package)
+        wanted = '.'.join(map(str, least))
+        if found is None:
+            faults.append(f'{package} >= {wanted} is missing')
+        elif tuple(int(x) for x in found[1].split('.')[:2]) < least:
+            faults.append(f'{found[0]} {found[1]} is older than {wanted}')
+    if faults:
+        warnings.warn(
+            f'smpconv_mm: {"; ".join(faults)}. Layers and models need it: run '
+            '"bash tools/install.sh", or pip install "smpconv_mm[openmmlab]" or '
+            '"smpconv_mm[onedl]"',
+            stacklevel=2,
+        )

@@ -1,0 +1,216 @@
+"""From a config file and command-line choices to an MMEngine runner.
+
+One set of functions for classification, detection and segmentation: the
+config's ``default_scope`` decides which package its names belong to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.device import is_cuda_available
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .checkpoint import CheckpointError, find_latest
+
+
+class UsageError(RuntimeError):
+    """The user can mend this; the message says what and how."""
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config file and apply ``--cfg-options``.
+
+    Raises:
+        UsageError: If the file does not exist.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f'config file {path!r} does not exist')
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
+    """The choice of the command line, else of the config, else its file name."""
+    stem = Path(cfg.filename).stem
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{stem}'
+
+
+def set_amp(cfg: Config, dtype: str) -> None:
+    """Train with automatic mixed precision: ``'float16'`` or ``'bfloat16'``."""
+    if not is_cuda_available():
+        raise UsageError('--amp needs a GPU, and none is available; leave it out')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.dtype = dtype
+    if dtype == 'float16':
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_resume(cfg: Config, resume: str) -> None:
+    """Resume from a checkpoint, or with ``'auto'`` from the work dir's latest.
+
+    Raises:
+        UsageError: If the named checkpoint does not exist.
+    """
+    if resume != 'auto' and not Path(resume).is_file():
+        raise UsageError(
+            f'--resume: checkpoint {resume!r} does not exist; leave the name out to '
+            f'take the latest of {cfg.work_dir}'
+        )
+    latest = find_latest(cfg.work_dir) if resume == 'auto' else resume
+    cfg.resume = latest is not None
+    cfg.load_from = str(latest) if latest else None
+
+
+def set_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the number of images a step."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UsageError(
+            '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the '
+            'batch that its learning rate was chosen for'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def drop_validation(cfg: Config) -> None:
+    """Train without validation."""
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint')
+    if checkpoint:
+        checkpoint.pop('save_best', None)
+
+
+def set_visualization(
+    cfg: Config, show: bool, show_dir: str | None, interval: int, wait_time: float
+) -> None:
+    """Draw predictions while testing, in a window or into a folder."""
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    if 'visualization' not in hooks:
+        raise UsageError(
+            '--show and --show-dir need a visualization hook in default_hooks of the '
+            "config, e.g. visualization=dict(type='VisualizationHook')"
+        )
+    hook = hooks.visualization
+    # mmpretrain says enable and out_dir; mmdet and mmseg say draw, test_out_dir
+    classification = hook.type.rpartition('.')[2] == 'VisualizationHook'
+    hook['enable' if classification else 'draw'] = True
+    hook.show = show
+    hook.wait_time = wait_time
+    hook.interval = interval
+    if show_dir:
+        hook['out_dir' if classification else 'test_out_dir'] = show_dir
+
+
+def set_tta(cfg: Config) -> None:
+    """Test with test-time augmentation.
+
+    ``tta_model`` and ``tta_pipeline`` of the config say how; a classifier
+    without them averages over an image and its mirror image.
+    """
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        if cfg.get('default_scope') != 'mmpretrain':
+            raise UsageError('--tta needs tta_model and tta_pipeline in the config')
+        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
+        cfg.tta_pipeline = [
+            *pipeline[:-1],
+            dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]]),
+        ]
+        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
+    """Raise early if a data folder that the config names is not there.
+
+    Raises:
+        UsageError: Names the folder and the option that sets it.
+    """
+    for phase in phases:
+        dataset = (cfg.get(f'{phase}_dataloader') or {}).get('dataset', {})
+        root = dataset.get('data_root')
+        if root and '://' not in root and not Path(root).expanduser().is_dir():
+            raise UsageError(
+                f'data folder {root!r} of {phase}_dataloader does not exist; put or '
+                'link the data there (configs/smpconv/README.md shows the layout), or '
+                f'pass --cfg-options {phase}_dataloader.dataset.data_root=FOLDER'
+            )
+
+
+def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
+    """Build the runner; brings up gloo where there is no GPU.
+
+    MMEngine's launchers assume GPUs. Without one, the process group is made
+    here and SyncBN, which torch has for GPUs only, becomes BN.
+    """
+    cfg.launcher = launcher
+    if launcher != 'none' and not is_cuda_available():
+        if launcher != 'pytorch':
+            raise UsageError(f'--launcher {launcher} needs GPUs; use pytorch')
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        if _replace_type(cfg.model, 'SyncBN', 'BN'):
+            MMLogger.get_current_instance().warning(
+                'no GPU: SyncBN was replaced by BN, each process has its own statistics'
+            )
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def _replace_type(node, old: str, new: str) -> bool:
+    found = False
+    if isinstance(node, dict):
+        if node.get('type') == old:
+            node['type'] = new
+            found = True
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            found |= _replace_type(child, old, new)
+    return found
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """End a tool with one line, not a traceback, where the user can mend it.
+
+    ``SMPCONV_MM_TRACEBACK=1`` shows the traceback all the same.
+    """
+    try:
+        yield
+    except (UsageError, CheckpointError) as error:
+        message = str(error)
+        cause = error
+    except (AssertionError, FileNotFoundError) as error:
+        # what mmcv raises, through a loader's worker or not
+        if 'failed to load image' in str(error):
+            message = str(error).strip().splitlines()[-1].split(': ', 1)[-1]
+            message += ': the file is not an image or is damaged; mend or remove it'
+        elif isinstance(error, FileNotFoundError) and error.filename:
+            message = f'{error.filename} does not exist'
+        else:
+            raise
+        cause = error
+    else:
+        return
+    if os.environ.get('SMPCONV_MM_TRACEBACK') == '1':
+        raise cause
+    raise SystemExit(f'error: {message}') from None

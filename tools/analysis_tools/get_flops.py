@@ -1,0 +1,50 @@
+"""Print parameters and multiply-adds of a model."""
+
+import argparse
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.table import Table
+
+from smpconv_mm.registry import MODELS
+from smpconv_mm.utils.complexity import measure
+from smpconv_mm.utils.runner import load_config, plain_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        default=[224, 224],
+        help='height and width of the image (one number: a square)',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    args = parser.parse_args()
+    size = args.shape * 2 if len(args.shape) == 1 else args.shape
+    with plain_errors():
+        model = MODELS.build(load_config(args.config, args.cfg_options).model)
+    channels = getattr(model.backbone, 'in_channels', 3)
+    cost = measure(model, (channels, *size))
+
+    table = Table('part', 'multiply-adds', title=f'{channels} x {size[0]} x {size[1]}')
+    table.columns[1].justify = 'right'
+    for name, value in cost.macs.items():
+        table.add_row(name, f'{value:,}')
+    table.add_section()
+    table.add_row('total', f'{cost.total:,}')
+    Console().print(table)
+    print(f'Params: {cost.parameters:,} ({cost.parameters / 1e6:.1f} M)')
+    print(
+        f'FLOPs: {cost.total:,} ({cost.total / 1e9:.2f} G): multiply-adds of '
+        'convolutions and linear layers, one each, as the paper counts.\n'
+        f'Not in it: making kernels from points, {cost.kernel_macs:,} '
+        f'({cost.kernel_macs / 1e9:.2f} G) once a training step, whatever the batch, '
+        'nothing in eval mode and deploy form; norms, activations, pooling, additions.'
+    )
+
+
+if __name__ == '__main__':
+    main()

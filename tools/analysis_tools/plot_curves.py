@@ -1,0 +1,21 @@
+"""Draw the training curves of one or several runs."""
+
+import argparse
+
+from smpconv_mm.utils.runner import plain_errors
+from smpconv_mm.visualization import draw_curves, save_figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('work_dirs', nargs='+', help='work dirs of trainings')
+    parser.add_argument('--keys', nargs='+', help='scalars, e.g. loss accuracy/top1')
+    parser.add_argument('--out', default='curves.png', help='picture to write')
+    args = parser.parse_args()
+    with plain_errors():
+        save_figure(draw_curves(args.work_dirs, args.keys), args.out)
+    print(f'curves drawn in {args.out}')
+
+
+if __name__ == '__main__':
+    main()

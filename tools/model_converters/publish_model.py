@@ -1,0 +1,19 @@
+"""Strip a checkpoint to its weights and name it after their hash."""
+
+import argparse
+
+from smpconv_mm.convert.files import publish_file
+from smpconv_mm.utils.runner import plain_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('src', help='checkpoint of a training')
+    parser.add_argument('dst', help='name to write, e.g. smpnet-tiny_in1k.pth')
+    args = parser.parse_args()
+    with plain_errors():
+        print(f'written to {publish_file(args.src, args.dst)}')
+
+
+if __name__ == '__main__':
+    main()

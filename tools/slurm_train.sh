@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Train on a Slurm cluster:
+#   GPUS=32 GPUS_PER_NODE=8 bash tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR [arguments of train.py]
+# CPUS_PER_TASK and SRUN_ARGS are passed on to srun.
+set -euo pipefail
+if [ $# -lt 4 ]; then
+    sed -n '2,4s/^# *//p' "$0" >&2
+    exit 2
+fi
+tools=$(cd "$(dirname "$0")" && pwd)
+gpus=${GPUS:-8}
+per_node=${GPUS_PER_NODE:-8}
+[ "$per_node" -le "$gpus" ] || per_node=$gpus
+export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
+# shellcheck disable=SC2086  # SRUN_ARGS holds several words
+exec srun -p "$1" \
+    --job-name="$2" \
+    --gres="gpu:$per_node" \
+    --ntasks="$gpus" \
+    --ntasks-per-node="$per_node" \
+    --cpus-per-task="${CPUS_PER_TASK:-8}" \
+    --kill-on-bad-exit=1 \
+    ${SRUN_ARGS:-} \
+    python -u "$tools/train.py" "$3" --work-dir "$4" --launcher slurm "${@:5}"

@@ -1,0 +1,77 @@
+"""Test a checkpoint: classification, detection or segmentation."""
+
+import argparse
+import os
+
+import mmengine
+from mmengine.config import DictAction
+from mmengine.evaluator import DumpResults
+
+from smpconv_mm.utils import runner as utils
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='folder for the log and the metrics')
+    parser.add_argument('--out', help='write predictions (.pkl) or metrics (.json)')
+    parser.add_argument(
+        '--out-item',
+        choices=['pred', 'metrics'],
+        help='what --out writes; by default what its suffix says',
+    )
+    parser.add_argument('--show', action='store_true', help='show pictures in a window')
+    parser.add_argument('--show-dir', help='write pictures of predictions here')
+    parser.add_argument('--interval', type=int, default=1, help='picture every n-th')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds a window')
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation (see the config)'
+    )
+    parser.add_argument('--amp', action='store_true', help='test in mixed precision')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='change the config: key=value ..., e.g. test_dataloader.batch_size=8',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    if args.out_item and not args.out:
+        parser.error('--out-item says what --out writes; give --out FILE')
+    if args.out and not args.out_item:
+        args.out_item = 'metrics' if args.out.endswith('.json') else 'pred'
+    if args.out_item == 'pred' and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out: predictions are written as .pkl, got {args.out!r}')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    with utils.plain_errors():
+        cfg = utils.load_config(args.config, args.cfg_options)
+        utils.set_work_dir(cfg, args.work_dir)
+        cfg.load_from = args.checkpoint
+        if args.amp:
+            cfg.test_cfg.fp16 = True
+        if args.show or args.show_dir:
+            utils.set_visualization(
+                cfg, args.show, args.show_dir, args.interval, args.wait_time
+            )
+        if args.tta:
+            utils.set_tta(cfg)
+        utils.check_data(cfg, ('test',))
+        runner = utils.build_runner(cfg, args.launcher)
+        if args.out_item == 'pred':
+            runner.test_evaluator.metrics.append(DumpResults(args.out))
+        metrics = runner.test()
+        if args.out_item == 'metrics':
+            mmengine.dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,70 @@
+"""Train a model: classification, detection or segmentation."""
+
+import argparse
+import os
+
+from mmengine.config import DictAction
+
+from smpconv_mm.utils import runner as utils
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='resume from this checkpoint, or without a name from the latest one '
+        'of the work dir',
+    )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='float16',
+        choices=['float16', 'bfloat16'],
+        help='automatic mixed precision; float16 if no dtype is named',
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not evaluate while training'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the actual batch size',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='change the config: key=value ..., e.g. train_cfg.max_epochs=10',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    with utils.plain_errors():
+        cfg = utils.load_config(args.config, args.cfg_options)
+        utils.set_work_dir(cfg, args.work_dir)
+        if args.no_validate:
+            utils.drop_validation(cfg)
+        if args.amp:
+            utils.set_amp(cfg, args.amp)
+        if args.resume:
+            utils.set_resume(cfg, args.resume)
+        if args.auto_scale_lr:
+            utils.set_auto_scale_lr(cfg)
+        utils.check_data(cfg, ('train', 'val'))
+        utils.build_runner(cfg, args.launcher).train()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,27 @@
+"""Draw samples of a dataset as the model gets them."""
+
+import argparse
+
+from mmengine.config import DictAction
+
+from smpconv_mm.utils.runner import check_data, load_config, plain_errors
+from smpconv_mm.visualization import draw_samples, save_figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--phase', choices=['train', 'val', 'test'], default='train')
+    parser.add_argument('--number', type=int, default=24, help='how many samples')
+    parser.add_argument('--out', default='samples.png', help='picture to write')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    args = parser.parse_args()
+    with plain_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        check_data(cfg, (args.phase,))
+        save_figure(draw_samples(cfg, args.phase, args.number), args.out)
+    print(f'samples drawn in {args.out}')
+
+
+if __name__ == '__main__':
+    main()

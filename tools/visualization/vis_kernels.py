@@ -1,0 +1,35 @@
+"""Draw the kernels of a model, and the points that make them."""
+
+import argparse
+
+from mmengine.config import DictAction
+
+from smpconv_mm.registry import MODELS
+from smpconv_mm.utils.checkpoint import load_into
+from smpconv_mm.utils.runner import UsageError, load_config, plain_errors
+from smpconv_mm.visualization import draw_kernels, save_figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', nargs='?', help='without one: initial kernels')
+    parser.add_argument('--out', default='kernels.png', help='picture to write')
+    parser.add_argument('--layers', type=int, default=8, help='layers at most')
+    parser.add_argument('--channels', type=int, default=5, help='channels a layer')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    args = parser.parse_args()
+    with plain_errors():
+        model = MODELS.build(load_config(args.config, args.cfg_options).model)
+        if args.checkpoint:
+            load_into(model, args.checkpoint)
+        try:
+            figure = draw_kernels(model, args.layers, args.channels)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        save_figure(figure, args.out)
+    print(f'kernels drawn in {args.out}')
+
+
+if __name__ == '__main__':
+    main()
