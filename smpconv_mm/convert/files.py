@@ -82,27 +82,26 @@ def convert_smpconv_file(
 
 def _model_for(report: Report, state_dict: dict) -> tuple[nn.Module, str]:
     """A classifier of the architecture in the report, and its config's name."""
-    backbone = MODELS.get('SMPNet')
-    name = None
-    for arch, settings in backbone.arch_settings.items():
-        points = [k * k // 4 for k in settings['kernel_sizes']]
-        if report.arch == dict(settings, n_points=points):
-            batch = {'tiny': '4xb256', 'base': '4xb128'}[arch]
-            name = f'configs/smpconv/smpnet-{arch}_{batch}_in1k.py'
     if 'head.fc.weight' not in state_dict:
         raise CheckpointError('the checkpoint has no classification head (head.weight)')
     classes, width = state_dict['head.fc.weight'].shape
-    if name and classes != 1000:
-        name += f' with model.head.num_classes={classes}'
+    name = f'SMPNet with {report.backbone}'
+    for arch, batch in [('tiny', '4xb256'), ('base', '4xb128')]:
+        settings = MODELS.get('SMPNet').arch_settings[arch]
+        points = [k * k // 4 for k in settings['kernel_sizes']]
+        if report.backbone['arch'] == dict(settings, n_points=points):
+            name = f'configs/smpconv/smpnet-{arch}_{batch}_in1k.py'
+            if classes != 1000:
+                name += f' with model.head.num_classes={classes}'
     model = MODELS.build(
         dict(
             type='mmpretrain.ImageClassifier',
-            backbone=dict(type='smpconv_mm.SMPNet', arch=report.arch),
+            backbone=dict(type='smpconv_mm.SMPNet', **report.backbone),
             neck=dict(type='GlobalAveragePooling'),
             head=dict(type='LinearClsHead', num_classes=classes, in_channels=width),
         )
     )
-    return model, name or f'SMPNet with arch={report.arch}'
+    return model, name
 
 
 def reparameterize_file(config: str | Path, src: str | Path, dst: str | Path) -> float:

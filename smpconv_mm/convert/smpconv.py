@@ -23,13 +23,13 @@ class Report:
     Attributes:
         renamed (dict[str, str]): Old name to new name.
         dropped (dict[str, str]): Old name to the reason.
-        arch (dict): ``arch`` of :class:`smpconv_mm.models.SMPNet`, read off the
-            shapes.
+        backbone (dict): Arguments of :class:`smpconv_mm.models.SMPNet`, read off
+            the shapes.
     """
 
     renamed: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
-    arch: dict = field(default_factory=dict)
+    backbone: dict = field(default_factory=dict)
 
 
 _BN = r'(?:weight|bias|running_mean|running_var|num_batches_tracked)'
@@ -50,13 +50,14 @@ _IMAGENET_RULES: list[tuple[str, str | None]] = [
     (rf'({_SMP})weights', r'backbone.\1kernel.weight'),
     (rf'{_SMP}kernel_coord', None),
     (rf'stages\.(\d)\.norm\.({_BN})', r'backbone.norm\1.\2'),
-    (rf'norm\.({_BN})', r'backbone.norm3.\1'),
+    (rf'norm\.({_BN})', r'backbone.norm{last}.\1'),
     (r'head\.(weight|bias)', r'head.fc.\1'),
 ]
 
 
 def _convert_imagenet(state_dict: Mapping[str, Tensor]) -> tuple[dict, Report]:
-    report = Report()
+    report = Report(backbone=_read_backbone(state_dict))
+    last = len(report.backbone['arch']['channels']) - 1
     out: dict[str, Tensor] = {}
     unknown = []
     for old, value in state_dict.items():
@@ -71,7 +72,7 @@ def _convert_imagenet(state_dict: Mapping[str, Tensor]) -> tuple[dict, Report]:
             _check_grid(old, value)
             report.dropped[old] = 'sampling grid, computed when needed'
             continue
-        new = match.expand(replacement)
+        new = match.expand(replacement.replace('{last}', str(last)))
         if old.endswith('.radius'):
             value = value.reshape(value.shape[:2])  # drop two unit axes
         out[new] = value
@@ -81,7 +82,6 @@ def _convert_imagenet(state_dict: Mapping[str, Tensor]) -> tuple[dict, Report]:
             f'{len(unknown)} entries are not of an SMPConv ImageNet model, first '
             f'{unknown[:3]}; nothing was converted. Is --task right?'
         )
-    report.arch = _arch(state_dict)
     return out, report
 
 
@@ -98,37 +98,39 @@ def _check_grid(name: str, grid: Tensor) -> None:
         )
 
 
-def _arch(state_dict: Mapping[str, Tensor]) -> dict:
-    """Read ``arch`` of SMPNet off the shapes."""
+def _read_backbone(state_dict: Mapping[str, Tensor]) -> dict:
+    """Read the arguments of SMPNet off the shapes."""
+
+    def shape(name: str) -> torch.Size:
+        if name not in state_dict:
+            raise CheckpointError(
+                f'the checkpoint has no {name}: it is not complete, or not of an '
+                'SMPConv ImageNet model. Is --task right?'
+            )
+        return state_dict[name].shape
+
     arch: dict[str, list[int]] = dict(
         channels=[], depths=[], kernel_sizes=[], n_points=[]
     )
-    stage = 0
-    while (first := f'stages.{stage}.blocks.0.') + 'prelkb_bn.weight' in state_dict:
-        blocks = {
-            int(key.split('.')[3])
-            for key in state_dict
-            if key.startswith(f'stages.{stage}.blocks.')
-        }
-        smp = first + 'large_kernel.smp.conv.'
-        missing = [
-            smp + entry
-            for entry in ('kernel_coord', 'weight_coord')
-            if smp + entry not in state_dict
-        ]
-        if missing:
-            raise CheckpointError(f'the checkpoint lacks {missing}; it is not complete')
-        arch['channels'].append(state_dict[first + 'prelkb_bn.weight'].shape[0])
+    stages = {key.split('.')[1] for key in state_dict if key.startswith('stages.')}
+    for stage in range(max(1, len(stages))):
+        prefix = f'stages.{stage}.blocks.'
+        smp = f'{prefix}0.large_kernel.smp.conv.'
+        arch['channels'].append(shape(f'{prefix}0.prelkb_bn.weight')[0])
+        arch['kernel_sizes'].append(shape(f'{smp}kernel_coord')[-1])
+        arch['n_points'].append(shape(f'{smp}weight_coord')[1])
+        blocks = {key.split('.')[3] for key in state_dict if key.startswith(prefix)}
         arch['depths'].append(len(blocks) // 2)
-        arch['kernel_sizes'].append(state_dict[smp + 'kernel_coord'].shape[-1])
-        arch['n_points'].append(state_dict[smp + 'weight_coord'].shape[1])
-        stage += 1
-    if not stage:
-        raise CheckpointError(
-            'the checkpoint has no stages.0.blocks.0; it is not an SMPConv ImageNet '
-            'model'
-        )
-    return arch
+    width = arch['channels'][0]
+    smp_block, ffn = 'stages.0.blocks.0.', 'stages.0.blocks.1.'
+    small = shape(f'{smp_block}large_kernel.small_conv.conv.weight')
+    return dict(
+        arch=arch,
+        in_channels=shape('stem.0.conv.weight')[1],
+        small_kernel_size=small[-1],
+        dw_ratio=shape(f'{smp_block}pw1.conv.weight')[0] / width,
+        ffn_ratio=shape(f'{ffn}pw1.conv.weight')[0] / width,
+    )
 
 
 TASKS: dict[str, Callable[[Mapping[str, Tensor]], tuple[dict, Report]]] = {

@@ -92,10 +92,13 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         )
 
 
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
+
 def _unsupported_onednn(input: Tensor, weight: Tensor, bias: Tensor | None):
     if input.device.type != 'cpu':
         return f'it runs on the CPU, the input is on {input.device}'
-    if not torch.backends.mkldnn.is_available():
+    if not _HAS_ONEDNN:
         return 'this build of torch has no oneDNN'
     if input.dtype == torch.float64:
         return 'oneDNN has no float64 convolution'
@@ -109,6 +112,10 @@ def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     # oneDNN has a fast depthwise kernel for channels-last maps only: 80 times
     # faster than NCHW at 56x56 with a 31x31 kernel.
     input = input.contiguous(memory_format=torch.channels_last)
+    if input.dtype == torch.float16 and not torch.is_autocast_enabled('cpu'):
+        # few CPUs compute in float16, and its sums lose digits
+        bias = None if bias is None else bias.float()
+        return _onednn(input.float(), weight.float(), bias).half()
     return F.conv2d(
         input, weight, bias, padding=_same(weight), groups=weight.shape[0]
     )

@@ -19,8 +19,6 @@ train_pipeline = [
     dict(type='Shear', magnitude_range=(0, 0.2), magnitude_std='inf', prob=0.5, pad_val=0),
     dict(type='PackInputs', meta_keys=('sample_idx',)),
 ]
-# LoadImageFromFile is for images of one's own (tools/predict.py); samples of
-# the dataset carry their pixels already.
 test_pipeline = [resize, dict(type='PackInputs', meta_keys=('sample_idx',))]
 
 # The data fit in memory: worker processes would cost more than they give.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from smpconv_mm.registry import HOOKS
@@ -28,7 +28,9 @@ class CheckpointGuardHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the checkpoint with the runner's model."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         state_dict = state_dict_of(checkpoint)
         path = runner._load_from or runner.work_dir
         fine_tuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume

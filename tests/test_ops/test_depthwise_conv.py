@@ -1,0 +1,147 @@
+import pytest
+import torch
+from tolerances import TOLERANCES, assert_close
+
+from smpconv_mm import ops
+
+# N, C, H, W, Kh, Kw
+SHAPES = [
+    (1, 1, 1, 1, 1, 1),
+    (2, 3, 7, 7, 7, 7),
+    (2, 5, 13, 29, 7, 3),
+    (1, 4, 7, 5, 13, 31),  # map smaller than the kernel
+    (3, 2, 14, 14, 27, 27),
+    (2, 8, 20, 24, 13, 13),
+]
+
+
+def run(function, tensors, probe):
+    leaves = [None if t is None else t.detach().requires_grad_() for t in tensors]
+    out = function(*leaves)
+    wanted = [t for t in leaves if t is not None]
+    grads = torch.autograd.grad((out * probe.to(out.dtype)).sum(), wanted)
+    return out.detach(), *grads
+
+
+def make(shape, dtype, bias=True):
+    n, c, h, w, kh, kw = shape
+    generator = torch.Generator().manual_seed(0)
+    tensors = [
+        torch.randn(n, c, h, w, generator=generator),
+        torch.randn(c, 1, kh, kw, generator=generator) / (kh * kw) ** 0.5,
+        torch.randn(c, generator=generator) if bias else None,
+    ]
+    probe = torch.randn(n, c, h, w, generator=generator)
+    return [None if t is None else t.to(dtype) for t in tensors], probe.to(dtype)
+
+
+BACKENDS = [
+    (backend, dtype)
+    for backend in ops.backends('depthwise_conv2d')
+    for dtype in TOLERANCES['depthwise_conv2d']
+    if (backend, dtype) != ('onednn', torch.float64)
+]
+
+
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+@pytest.mark.parametrize('backend, dtype', BACKENDS, ids=str)
+def test_agrees_with_float64_reference(backend, dtype, shape):
+    tensors, probe = make(shape, dtype)
+    actual = run(
+        lambda *t: ops.depthwise_conv2d(*t, backend=backend), tensors, probe
+    )
+    expected = run(
+        ops.reference.depthwise_conv2d, [t.double() for t in tensors], probe.double()
+    )
+    out, dx, dw = TOLERANCES['depthwise_conv2d'][dtype]
+    names = ('output', 'grad input', 'grad weight', 'grad bias')
+    for a, e, t, name in zip(actual, expected, (out, dx, dw, dw), names):
+        assert a.dtype == dtype
+        assert_close(a, e, t, name)
+
+
+def test_reference_by_hand():
+    x = torch.arange(6.0).reshape(1, 1, 2, 3)
+    weight = torch.zeros(1, 1, 3, 3)
+    weight[0, 0, 0, 2] = 1  # looks one row up, one column right
+    expected = torch.tensor([[0.0, 0, 0], [1, 2, 0]])
+    assert torch.equal(ops.reference.depthwise_conv2d(x, weight)[0, 0], expected)
+    assert torch.equal(ops.depthwise_conv2d(x, weight)[0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    'layout',
+    [
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: torch.cat([x, x], 1)[:, ::2][:, : x.shape[1]],
+        lambda x: x[:1].expand_as(x),
+        lambda x: x[:, :, ::2],
+    ],
+    ids=['channels_last', 'transposed', 'strided channels', 'expanded', 'strided rows'],
+)
+def test_any_memory_layout(layout):
+    (x, weight, bias), _ = make((2, 4, 13, 9, 7, 5), torch.float32)
+    x = layout(x)
+    expected = ops.reference.depthwise_conv2d(
+        x.double(), weight.double(), bias.double()
+    )
+    out = ops.depthwise_conv2d(x, weight, bias)
+    assert_close(out, expected, 1e-5)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_empty_batch():
+    (x, weight, _), _ = make((1, 3, 5, 5, 3, 3), torch.float32)
+    x = x[:0].requires_grad_()
+    out = ops.depthwise_conv2d(x, weight.requires_grad_())
+    assert out.shape == (0, 3, 5, 5)
+    out.sum().backward()
+    assert torch.equal(weight.grad, torch.zeros_like(weight))
+
+
+def test_gradcheck():
+    tensors, _ = make((2, 2, 5, 4, 3, 5), torch.float64)
+    tensors = [t.requires_grad_() for t in tensors]
+    assert torch.autograd.gradcheck(ops.depthwise_conv2d, tensors)
+    assert torch.autograd.gradgradcheck(ops.depthwise_conv2d, tensors)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+def test_autocast(dtype):
+    tensors, _ = make((2, 4, 9, 9, 5, 5), torch.float32)
+    with torch.autocast('cpu', dtype):
+        out = ops.depthwise_conv2d(tensors[0].to(dtype), *tensors[1:])
+    assert out.dtype == dtype
+    assert_close(out, ops.reference.depthwise_conv2d(*tensors), 2e-2)
+
+
+def test_compile_has_no_graph_break():
+    compiled = torch.compile(ops.depthwise_conv2d, fullgraph=True, backend='aot_eager')
+    tensors, probe = make((2, 4, 9, 9, 5, 5), torch.float32)
+    for a, e in zip(
+        run(compiled, tensors, probe), run(ops.depthwise_conv2d, tensors, probe)
+    ):
+        assert_close(a, e, 1e-6)
+
+
+X = torch.zeros(1, 4, 5, 5)
+W = torch.zeros(4, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    'args, error, message',
+    [
+        ((X[0], W), ValueError, r'4 dimensions.*\(4, 5, 5\)'),
+        ((X, W[:3]), ValueError, r'\(4, 1, Kh, Kw\).*\(3, 1, 3, 3\)'),
+        ((X, W[..., :2]), ValueError, r'odd.*\(3, 2\)'),
+        ((X[..., :0], W), ValueError, 'no area.*5 x 0'),
+        ((X, W, torch.zeros(3)), ValueError, r'bias.*\(4,\).*\(3,\)'),
+        ((X.int(), W.int()), TypeError, 'floating point.*int32'),
+        ((X, W.double()), TypeError, 'share a dtype.*float32.*float64'),
+        ((X.to('meta'), W), RuntimeError, 'one device.*meta.*cpu'),
+    ],
+)
+def test_bad_input(args, error, message):
+    with pytest.raises(error, match=message):
+        ops.depthwise_conv2d(*args)

@@ -1,0 +1,34 @@
+"""Allowed errors, relative to the largest value of the reference (float64).
+
+A row an operation, a column a dtype: (output, gradient of the input, gradient of
+the weight). Half precision is compared after rounding the inputs, so that what
+is left is the error of the computation.
+"""
+
+import torch
+
+TOLERANCES = {
+    'depthwise_conv2d': {
+        torch.float64: (1e-12, 1e-12, 1e-12),
+        torch.float32: (1e-5, 1e-5, 1e-5),
+        torch.bfloat16: (1e-2, 1e-2, 2e-2),
+        torch.float16: (2e-3, 5e-3, 5e-3),
+    },
+    # output, gradient of (coord, radius), gradient of weight
+    'smp_kernel': {
+        torch.float64: (1e-12, 1e-12, 1e-12),
+        torch.float32: (1e-5, 1e-4, 1e-5),
+    },
+}
+
+
+def assert_close(actual, expected, tolerance, what='value'):
+    """Compare with an error relative to the largest expected value."""
+    assert actual.shape == expected.shape, (what, actual.shape, expected.shape)
+    if expected.numel() == 0:
+        return
+    expected = expected.double()
+    error = (actual.double() - expected).abs().max()
+    scale = expected.abs().max().clamp(min=1e-30)
+    assert torch.isfinite(actual).all(), f'{what} is not finite'
+    assert error <= tolerance * scale, f'{what}: {float(error / scale):.2e} > {tolerance}'
