@@ -72,7 +72,7 @@ def test_resampled_kernel_covers_the_same_field():
     assert fine.shape == (2, 1, 61, 61)
     assert_close(fine[..., ::2, ::2] * (61 / 31) ** 2, trained, 1e-6)
     # the kernel keeps its mass
-    assert_close(fine.sum((2, 3)), trained.sum((2, 3)), 0.02)
+    assert_close(fine.sum((2, 3)), trained.sum((2, 3)), 0.05)
     kernel.kernel_size = 31
     assert torch.equal(kernel(), trained)
 

@@ -136,7 +136,7 @@ class SMPBlock(nn.Module):
             switch_to_deploy(child)
         if not isinstance(self.prelkb_bn, nn.Identity):
             fold_norm_before(self.prelkb_bn, self.pw1.conv)
-            self.prelkb_bn = nn.Identity()
+        self.prelkb_bn = self.drop_path = nn.Identity()
 
 
 class ConvFFN(nn.Module):
@@ -177,7 +177,7 @@ class ConvFFN(nn.Module):
             switch_to_deploy(child)
         if not isinstance(self.preffn_bn, nn.Identity):
             fold_norm_before(self.preffn_bn, self.pw1.conv)
-            self.preffn_bn = nn.Identity()
+        self.preffn_bn = self.drop_path = nn.Identity()
 
 
 class SMPStage(nn.Module):
@@ -341,7 +341,7 @@ class SMPNet(BaseBackbone):
                 _conv(width, width, 3, stride=2, groups=width, **relu),
             ]
         )
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        rates = torch.linspace(0, 0 if deploy else drop_path_rate, sum(depths)).tolist()
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
         for i, depth in enumerate(depths):

@@ -1,0 +1,125 @@
+"""Every config in the tree is built."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+from smpconv_mm.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(
+    str(p.relative_to(ROOT))
+    for p in (ROOT / 'configs').rglob('*.py')
+    if '_base_' not in p.parts
+)
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_builds(path):
+    """Model, pipelines, optimiser, schedules and hooks of a config."""
+    from mmengine.registry import HOOKS, PARAM_SCHEDULERS, TRANSFORMS
+
+    cfg = Config.fromfile(ROOT / path)
+    model = MODELS.build(cfg.model)
+    init_default_scope(cfg.default_scope)
+    for phase in ('train', 'val', 'test'):
+        for transform in cfg[f'{phase}_dataloader'].dataset.pipeline:
+            TRANSFORMS.build(transform)
+    optim = build_optim_wrapper(model, cfg.optim_wrapper)
+    for scheduler in cfg.param_scheduler:
+        PARAM_SCHEDULERS.build(
+            scheduler, default_args=dict(optimizer=optim, epoch_length=10)
+        )
+    hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
+    for hook in hooks:
+        if hook['type'] not in ('EMAHook', 'VisualizationHook'):
+            HOOKS.build(hook)
+    assert 'atomic' in str(cfg.default_hooks.checkpoint.backend_args)
+    # what an SMP network must not be trained without
+    assert any(h['type'] == 'smpconv_mm.RadiusClipHook' for h in hooks)
+    named = dict(model.named_parameters())
+    base = optim.optimizer.defaults['lr']
+    for group in optim.optimizer.param_groups:
+        name = next(n for n, p in named.items() if p is group['params'][0])
+        if name.endswith('.radius'):
+            assert group['initial_lr'] == pytest.approx(base * 0.1), name
+        if group['params'][0].ndim == 1 or name.endswith(('.radius', '.coord')):
+            assert group['weight_decay'] == 0, name
+        elif name.endswith('.weight'):
+            assert group['weight_decay'] > 0, name
+
+
+@pytest.mark.parametrize('arch, batch', [('tiny', '4xb256'), ('base', '4xb128')])
+def test_published_imagenet_recipe(arch, batch):
+    cfg = Config.fromfile(ROOT / f'configs/smpconv/smpnet-{arch}_{batch}_in1k.py')
+    model = MODELS.build(cfg.model)
+    parameters = dict(tiny=26_705_248, base=79_546_520)[arch]
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    images = cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts
+    assert 4 * images == 2048
+    assert cfg.optim_wrapper.optimizer.lr == 4e-3
+    assert cfg.train_cfg.max_epochs == 300
+    assert cfg.model.backbone.drop_path_rate == dict(tiny=0.1, base=0.5)[arch]
+    assert 'RandomFlip' not in str(cfg.train_dataloader)
+    (ema,) = cfg.custom_hooks
+    assert ema.momentum == 1e-4
+    assert ema.interval == cfg.optim_wrapper.accumulative_counts
+    assert cfg.optim_wrapper.type == 'OptimWrapper'  # float32 throughout
+
+
+def test_parameter_groups_of_tiny():
+    """Numbers of the original's four groups."""
+    cfg = Config.fromfile(ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py')
+    init_default_scope('mmpretrain')
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    found = {}
+    for group in groups:
+        key = (group['lr'], group['weight_decay'])
+        tensors, elements = found.get(key, (0, 0))
+        found[key] = (
+            tensors + len(group['params']),
+            elements + sum(p.numel() for p in group['params']),
+        )
+    assert found == {
+        (4e-3, 0.05): (95, 26_575_200),
+        (4e-3, 0.0): (247 + 14, 122_728 + 4_880),
+        (4e-4, 0.0): (14, 2_440),
+    }
+
+
+def test_learning_rate_of_the_published_recipe():
+    """Warm-up from 0 over ten epochs, both ends included, then half a cosine."""
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    cfg = Config.fromfile(ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py')
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([parameter], lr=4e-3)
+    steps = 5  # iterations an epoch
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            s, default_args=dict(optimizer=optimizer, epoch_length=steps)
+        )
+        for s in cfg.param_scheduler
+    ]
+    rates = []
+    for _ in range(300 * steps):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    warm = 10 * steps
+    expected = torch.cat(
+        [
+            torch.linspace(0, 4e-3, warm),
+            1e-6
+            + (4e-3 - 1e-6)
+            * (1 + torch.cos(torch.pi * torch.arange(290 * steps) / (290 * steps)))
+            / 2,
+        ]
+    )
+    assert torch.allclose(torch.tensor(rates), expected, atol=1e-8, rtol=1e-4)

@@ -1,0 +1,117 @@
+"""Every registered backbone is tested by existing."""
+
+import io
+
+import pytest
+import torch
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from tolerances import assert_close
+from torch import nn
+
+from smpconv_mm.layers import switch_to_deploy
+from smpconv_mm.registry import MODELS
+
+# Small arguments and two input shapes for each backbone
+SMALL = {
+    'SMPNet': (
+        dict(arch=dict(channels=[8, 16], depths=[1, 2], kernel_sizes=[13, 7])),
+        [(2, 3, 32, 32), (1, 3, 45, 30)],
+    ),
+}
+MODELS.import_from_location()
+BACKBONES = [n for n, c in MODELS.module_dict.items() if issubclass(c, BaseBackbone)]
+
+
+def test_every_backbone_has_small_arguments():
+    assert sorted(SMALL) == sorted(BACKBONES)
+
+
+def build(name, **kwargs):
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(type=name, **{**SMALL[name][0], **kwargs}))
+    backbone.init_weights()
+    # norms and points away from their initial values
+    for module in backbone.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return backbone
+
+
+def inputs(name, index=0):
+    return torch.randn(
+        SMALL[name][1][index], generator=torch.Generator().manual_seed(index)
+    )
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('index', [0, 1])
+def test_forward(name, index):
+    out = build(name).eval()(inputs(name, index))
+    assert isinstance(out, tuple)
+    assert all(torch.isfinite(x).all() for x in out)
+    assert out[0].shape[0] == SMALL[name][1][index][0]
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_gradients_reach_every_parameter(name):
+    backbone = build(name).train()
+    out = backbone(inputs(name))
+    sum((x * torch.randn_like(x)).sum() for x in out).backward()
+    lacking = [n for n, p in backbone.named_parameters() if p.grad is None]
+    assert not lacking
+    zero = [n for n, p in backbone.named_parameters() if not p.grad.any()]
+    assert not zero
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_state_dict_round_trip(name):
+    one, two = build(name).eval(), MODELS.build(dict(type=name, **SMALL[name][0]))
+    file = io.BytesIO()
+    torch.save(one.state_dict(), file)
+    file.seek(0)
+    two.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    for a, b in zip(one(inputs(name)), two.eval()(inputs(name))):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-4), (torch.float64, 1e-9)])
+def test_deploy_form_is_equal(name, dtype, tolerance):
+    backbone = build(name).to(dtype).eval()
+    x = inputs(name).to(dtype)
+    with torch.no_grad():
+        expected = backbone(x)
+        switch_to_deploy(backbone)
+        for a, b in zip(backbone(x), expected):
+            assert_close(a, b, tolerance)
+        direct = MODELS.build(dict(type=name, **SMALL[name][0], deploy=True)).to(dtype)
+        direct.load_state_dict(backbone.state_dict(), strict=True)
+        for a, b in zip(direct.eval()(x), expected):
+            assert_close(a, b, tolerance)
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_checkpointing_changes_nothing(name):
+    grads = []
+    for with_cp in (False, True):
+        backbone = build(name, with_cp=with_cp).train()
+        x = inputs(name).requires_grad_()
+        torch.manual_seed(1)
+        backbone(x)[-1].square().sum().backward()
+        grads.append([x.grad, *(p.grad for p in backbone.parameters())])
+    for a, b in zip(*grads):
+        if b is not None:
+            assert_close(a, b, 1e-5)
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_resolves_from_every_scope(name):
+    from mmengine.registry import MODELS as ROOT
+    from mmpretrain.registry import MODELS as MMPRETRAIN
+
+    for registry in (ROOT, MMPRETRAIN):
+        backbone = registry.build(dict(type=f'smpconv_mm.{name}', **SMALL[name][0]))
+        assert type(backbone).__name__ == name
