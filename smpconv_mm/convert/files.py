@@ -84,7 +84,7 @@ def _model_for(report: Report, state_dict: dict) -> tuple[nn.Module, str]:
     """A classifier of the architecture in the report, and its config's name."""
     if 'head.fc.weight' not in state_dict:
         raise CheckpointError('the checkpoint has no classification head (head.weight)')
-    classes, width = state_dict['head.fc.weight'].shape
+    classes = len(state_dict['head.fc.weight'])
     name = f'SMPNet with {report.backbone}'
     for arch, batch in [('tiny', '4xb256'), ('base', '4xb128')]:
         settings = MODELS.get('SMPNet').arch_settings[arch]
@@ -98,7 +98,11 @@ def _model_for(report: Report, state_dict: dict) -> tuple[nn.Module, str]:
             type='mmpretrain.ImageClassifier',
             backbone=dict(type='smpconv_mm.SMPNet', **report.backbone),
             neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='LinearClsHead', num_classes=classes, in_channels=width),
+            head=dict(
+                type='LinearClsHead',
+                num_classes=classes,
+                in_channels=report.backbone['arch']['channels'][-1],
+            ),
         )
     )
     return model, name

@@ -18,7 +18,8 @@ class Digits(BaseDataset):
     The file is part of scikit-learn (``sklearn.datasets.load_digits``); source:
     Alpaydin and Kaynak, 1998, UCI Machine Learning Repository.
 
-    Each sample has ``img`` and ``gt_label``. ``img`` is an (8, 8, 3) uint8
+    Each sample has ``img``, ``gt_label`` and ``digits_idx``, its place in the
+    whole set. ``img`` is an (8, 8, 3) uint8
     array, grey repeated three times as an image loader gives it, or with
     ``sequence=True`` a (1, 64) float32 tensor: the pixels row by row, channels
     first. Values are 0 to 255 in both.
@@ -71,7 +72,7 @@ class Digits(BaseDataset):
             )
             index = train if self.split == 'train' else test
         return [
-            dict(img=self._format(pixels[i]), gt_label=int(labels[i]), sample_idx=int(i))
+            dict(img=self._format(pixels[i]), gt_label=int(labels[i]), digits_idx=int(i))
             for i in index
         ]
 

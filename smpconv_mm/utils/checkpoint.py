@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
+
+
+# how torch's weights_only unpickler says that it will not run something
+_REFUSED = re.compile(
+    r'(?:Unsupported (?:global|class)|unrecognized function|Can only build)[^.,]*'
+    r'(?:\.\w+)*'
+)
 
 
 class CheckpointError(RuntimeError):
@@ -30,22 +38,20 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen types for bad files
-        if 'weights_only' in str(error) or 'Unsupported global' in str(error):
-            reason = str(error).split('Please file an issue')[0]
-            reason = next(
-                (line for line in reason.splitlines() if 'GLOBAL' in line), reason
-            )
+        text = ' '.join(str(error).split())
+        refused = _REFUSED.search(text)
+        if refused:
             raise CheckpointError(
                 f'checkpoint {path} was refused: it holds objects other than '
                 'tensors and plain values, which could run code when loaded '
-                f'({reason.strip()[:300]}). If you trust its source, re-save its '
+                f'({refused.group()}). If you trust its source, re-save its '
                 'state_dict alone with the program that wrote it'
             ) from error
         raise CheckpointError(
             f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it '
             'is truncated or not a PyTorch checkpoint '
-            f'({type(error).__name__}: {str(error).splitlines()[0][:200]}). Copy or '
-            'download it again, or resume from an earlier one'
+            f'({type(error).__name__}: {text.rpartition("error: ")[2][:120]}). Copy or download it again, or '
+            'resume from an earlier one'
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(

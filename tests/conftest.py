@@ -1,0 +1,46 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+os.environ.setdefault('MPLBACKEND', 'Agg')
+
+
+@pytest.fixture(scope='session')
+def run_tool():
+    """Run a tool as a user does; returns the finished process."""
+
+    def run(name, *args, check=True, **kwargs):
+        command = [sys.executable, ROOT / 'tools' / name, *map(str, args)]
+        if name.endswith('.sh'):
+            command = ['bash', *command[1:]]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **kwargs.pop('env', {})}
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, **kwargs
+        )
+        assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def tiny_config(tmp_path_factory):
+    """The digits config with a network and data so small that it runs in seconds."""
+    path = tmp_path_factory.mktemp('config') / 'tiny.py'
+    path.write_text(
+        f"""
+_base_ = {str(ROOT / 'configs/smpconv/smpnet-micro_1xb64_digits.py')!r}
+arch = dict(channels=[8, 8], depths=[1, 1], kernel_sizes=[7, 5])
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, **arch)), head=dict(in_channels=8)
+)
+train_dataloader = dict(dataset=dict(indices=192))
+train_cfg = dict(max_epochs=4)
+param_scheduler = [dict(type='ConstantLR', factor=1.0)]
+"""
+    )
+    return path

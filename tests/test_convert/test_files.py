@@ -1,0 +1,67 @@
+import hashlib
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from smpconv_mm.convert.files import publish_file, reparameterize_file
+from smpconv_mm.registry import MODELS
+from smpconv_mm.utils.checkpoint import CheckpointError, load, load_into
+
+MODEL = dict(
+    type='mmpretrain.ImageClassifier',
+    backbone=dict(
+        type='smpconv_mm.SMPNet',
+        arch=dict(channels=[8, 16], depths=[1, 1], kernel_sizes=[9, 7]),
+    ),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=10, in_channels=16),
+)
+
+
+def test_reparameterize(tmp_path):
+    config = tmp_path / 'config.py'
+    Config(dict(model=MODEL)).dump(config)
+    model = MODELS.build(MODEL).eval()
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(norm.running_mean, std=0.3)
+            torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(epoch=3)), tmp_path / 'src.pth'
+    )
+    assert reparameterize_file(config, tmp_path / 'src.pth', tmp_path / 'dst.pth') < 1e-9
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict({'model.backbone.deploy': True})
+    deployed = MODELS.build(cfg.model).eval()
+    checkpoint = load_into(deployed, tmp_path / 'dst.pth')
+    assert checkpoint['meta'] == dict(epoch=3, deploy=True)
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(
+        deployed(x, mode='tensor'), model(x, mode='tensor'), rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(CheckpointError, match='does not fit'):
+        reparameterize_file(config, tmp_path / 'dst.pth', tmp_path / 'again.pth')
+    assert not (tmp_path / 'again.pth').exists()
+
+
+def test_publish(tmp_path):
+    weights = dict(weight=torch.arange(3.0))
+    torch.save(
+        dict(
+            state_dict=weights,
+            meta=dict(epoch=1),
+            optimizer=dict(state=torch.zeros(100)),
+            message_hub={},
+            ema_state_dict=weights,
+        ),
+        tmp_path / 'epoch_1.pth',
+    )
+    path = publish_file(tmp_path / 'epoch_1.pth', tmp_path / 'net.pth')
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    assert path.name == f'net-{digits}.pth'
+    assert set(load(path)) == {'state_dict', 'meta'}
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(['epoch_1.pth', path.name])
+    torch.save(dict(model=weights), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match=r"no state_dict, only \['model'\]"):
+        publish_file(tmp_path / 'other.pth', tmp_path / 'x.pth')

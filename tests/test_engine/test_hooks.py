@@ -1,0 +1,71 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.hooks import EMAHook
+from mmengine.runner import BaseLoop
+from mmengine.runner.priority import get_priority
+from torch import nn
+
+from smpconv_mm.engine.hooks import CheckpointGuardHook, RadiusClipHook
+from smpconv_mm.layers import SMPConv1d, SMPConv2d
+from smpconv_mm.utils.checkpoint import CheckpointError
+
+
+def test_radius_clip():
+    model = nn.Sequential(
+        SMPConv2d(4, 4, 5, groups=4, radius_range=(1e-3, 1.0)), SMPConv1d(2, 2, 9)
+    )
+    before = [c.kernel.coord.detach().clone() for c in model]
+    with torch.no_grad():
+        for conv in model:
+            conv.kernel.radius[..., 0] = -1
+            conv.kernel.radius[..., 1] = 7
+    RadiusClipHook().after_train_iter(SimpleNamespace(model=model), batch_idx=0)
+    assert [float(c.kernel.radius.min()) for c in model] == pytest.approx([1e-3, 1e-4])
+    assert [float(c.kernel.radius.max()) for c in model] == [1, 1]
+    for conv, coord in zip(model, before):
+        assert torch.equal(conv.kernel.coord, coord)
+
+
+def test_radii_are_clipped_before_they_are_averaged():
+    assert get_priority(RadiusClipHook.priority) < get_priority(EMAHook.priority)
+
+
+class Loop(BaseLoop):
+    def __init__(self):
+        pass
+
+    def run(self):
+        pass
+
+
+def runner(model, resume=False, training=False):
+    return SimpleNamespace(
+        model=model,
+        _load_from='x.pth',
+        work_dir='w',
+        _resume=resume,
+        _train_loop=Loop() if training else {},
+    )
+
+
+def test_checkpoint_guard():
+    model, other = nn.Linear(2, 3), nn.Linear(2, 4)
+    foreign = nn.Sequential(nn.Linear(2, 3))
+    hook = CheckpointGuardHook()
+
+    def load(source, **kwargs):
+        hook.after_load_checkpoint(
+            runner(model, **kwargs), dict(state_dict=source.state_dict())
+        )
+
+    for kwargs in (dict(), dict(resume=True, training=True), dict(training=True)):
+        load(model, **kwargs)
+        with pytest.raises(CheckpointError, match='x.pth'):
+            load(foreign, **kwargs)
+    # another head: fine to start from, not to test or to resume
+    load(other, training=True)
+    for kwargs in (dict(), dict(resume=True, training=True)):
+        with pytest.raises(CheckpointError, match='of another shape'):
+            load(other, **kwargs)

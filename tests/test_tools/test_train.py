@@ -1,0 +1,280 @@
+"""Training, testing, resuming: the tools as users call them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from smpconv_mm.utils.checkpoint import load
+
+ROOT = Path(__file__).parents[2]
+
+
+def metrics(work_dir, key='accuracy/top1'):
+    from smpconv_mm.visualization import read_scalars
+
+    return dict(read_scalars(work_dir)[key])
+
+
+def names(work_dir):
+    """Files of a work dir, hidden ones too; but not the folders of logs."""
+    return {p.name for p in Path(work_dir).iterdir() if p.is_file()}
+
+
+@pytest.fixture(scope='module')
+def unbroken(run_tool, tiny_config, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('unbroken')
+    run_tool('train.py', tiny_config, '--work-dir', work_dir)
+    return work_dir
+
+
+def test_train(unbroken):
+    assert set(metrics(unbroken)) == {1, 2, 3, 4}
+    best = [n for n in names(unbroken) if n.startswith('best_')]
+    assert len(best) == 1
+    # the last three, the best, the pointer and the config
+    assert names(unbroken) == {
+        'epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth', 'last_checkpoint', 'tiny.py', *best,
+    }
+    checkpoint = load(unbroken / 'epoch_4.pth')
+    assert checkpoint['meta']['epoch'] == 4
+    assert checkpoint['meta']['dataset_meta']['classes'] == tuple('0123456789')
+    radii = [v for k, v in checkpoint['state_dict'].items() if k.endswith('.radius')]
+    assert radii and all(1e-3 <= r.min() and r.max() <= 1 for r in radii)
+
+
+def test_killed_and_resumed(run_tool, tiny_config, unbroken, tmp_path):
+    """kill -9 in the middle, --resume: the same weights as without."""
+    process = subprocess.Popen(
+        [sys.executable, ROOT / 'tools/train.py', tiny_config, '--work-dir', tmp_path],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
+    deadline = time.time() + 120
+    while not (tmp_path / 'epoch_2.pth').exists() and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / 'epoch_4.pth').exists(), 'killed too late'
+    for path in tmp_path.glob('[!.]*.pth'):
+        load(path)  # whole, every one of them
+    done = run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--resume')
+    assert 'resumed epoch' in done.stdout
+    for epoch in (3, 4):
+        assert metrics(tmp_path)[epoch] == metrics(unbroken)[epoch]
+    one, two = (
+        load(d / 'epoch_4.pth')['state_dict'] for d in (tmp_path, unbroken)
+    )
+    for key in one:
+        assert torch.equal(one[key], two[key]), key
+
+
+def test_resume_without_a_checkpoint_starts_anew(run_tool, tiny_config, tmp_path):
+    run_tool(
+        'train.py', tiny_config, '--work-dir', tmp_path, '--resume', '--no-validate',
+        '--auto-scale-lr', '--cfg-options', 'train_cfg.max_epochs=1',
+    )
+    assert 'epoch_1.pth' in names(tmp_path)
+    assert not [n for n in names(tmp_path) if n.startswith('best')]
+
+
+def test_test(run_tool, tiny_config, unbroken, tmp_path):
+    checkpoint = unbroken / 'epoch_4.pth'
+    out = tmp_path / 'metrics.json'
+    run_tool(
+        'test.py', tiny_config, checkpoint, '--work-dir', tmp_path, '--out', out,
+        '--show-dir', tmp_path / 'show', '--interval', 60,
+    )
+    expected = metrics(unbroken)[4]
+    assert json.loads(out.read_text())['accuracy/top1'] == pytest.approx(expected)
+    pictures = list((tmp_path / 'show').rglob('*.png'))
+    assert len(pictures) == 6
+    run_tool(
+        'test.py', tiny_config, checkpoint, '--work-dir', tmp_path, '--tta',
+        '--out', tmp_path / 'predictions.pkl',
+    )
+    import pickle
+
+    predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
+    assert len(predictions) == 360
+
+
+def test_distributed_on_the_cpu(run_tool, tiny_config, tmp_path):
+    environment = {'PORT': '29617'}
+    run_tool(
+        'dist_train.sh', tiny_config, 2, '--work-dir', tmp_path, env=environment
+    )
+    assert set(metrics(tmp_path)) == {1, 2, 3, 4}
+    done = run_tool(
+        'dist_test.sh', tiny_config, tmp_path / 'epoch_4.pth', 2,
+        '--work-dir', tmp_path / 'test', env=environment,
+    )
+    assert f'accuracy/top1: {metrics(tmp_path)[4]:.4f}' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'tool, count', [('dist_train.sh', 1), ('dist_test.sh', 2), ('slurm_train.sh', 3)]
+)
+def test_scripts_say_how_they_are_used(run_tool, tool, count):
+    done = run_tool(tool, *['x'] * count, check=False)
+    assert done.returncode == 2 and 'CONFIG' in done.stderr
+
+
+def test_slurm(run_tool, tmp_path):
+    """What srun would be asked for."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    environment = {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'GPUS': '4'}
+    out = run_tool(
+        'slurm_train.sh', 'gpu', 'job', 'c.py', 'work', '--amp', env=environment
+    ).stdout
+    for part in ('-p gpu', '--ntasks=4', '--ntasks-per-node=4', '--launcher slurm --amp'):
+        assert part in out
+
+
+@pytest.fixture(scope='module')
+def imagenet(tmp_path_factory):
+    """A few JPEG files as ImageNet is laid out."""
+    root = tmp_path_factory.mktemp('imagenet')
+    rng = np.random.default_rng(0)
+    (root / 'meta').mkdir()
+    for split in ('train', 'val'):
+        lines = []
+        for label in range(4):
+            folder = root / split / f'n0000000{label}'
+            folder.mkdir(parents=True)
+            for i in range(2):
+                image = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+                cv2.imwrite(str(folder / f'{i}.JPEG'), image)
+                lines.append(f'{folder.name}/{i}.JPEG {label}')
+        (root / 'meta' / f'{split}.txt').write_text('\n'.join(lines))
+    return root
+
+
+def imagenet_options(root):
+    options = [
+        'model.backbone.arch={"channels":[8,8,8,8],"depths":[1,1,1,1],'
+        '"kernel_sizes":[9,9,7,5]}',
+        'model.head.in_channels=8',
+        'train_cfg.max_epochs=2',
+        'optim_wrapper.accumulative_counts=2',
+        'param_scheduler.0.end=1',
+        'param_scheduler.1.begin=1',
+        'param_scheduler.1.end=2',
+    ]
+    for phase in ('train', 'val', 'test'):
+        split = 'train' if phase == 'train' else 'val'
+        options += [
+            f'{phase}_dataloader.batch_size=2',
+            f'{phase}_dataloader.num_workers=0',
+            f'{phase}_dataloader.persistent_workers=False',
+            f'{phase}_dataloader.dataset.data_root={root}',
+            f'{phase}_dataloader.dataset.ann_file=meta/{split}.txt',
+        ]
+    return options
+
+
+def test_imagenet_recipe(run_tool, imagenet, tmp_path):
+    """Mixup, CutMix, EMA, accumulation and augmentation on tiny data."""
+    config = tmp_path / 'small_in1k.py'
+    base = ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py'
+    config.write_text(
+        f"""
+_base_ = {str(base)!r}
+arch = dict(channels=[8, 8, 8, 8], depths=[1, 1, 1, 1], kernel_sizes=[9, 9, 7, 5])
+model = dict(backbone=dict(arch=arch), head=dict(in_channels=8))
+"""
+    )
+    options = imagenet_options(imagenet)[1:]
+    run_tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
+    checkpoint = load(tmp_path / 'epoch_2.pth')
+    raw, averaged = checkpoint['ema_state_dict'], checkpoint['state_dict']
+    key = 'backbone.stages.0.blocks.0.large_kernel.smp.conv.kernel.weight'
+    assert not torch.equal(raw[f'module.{key}'], averaged[key])
+    run_tool(
+        'train.py', config, '--work-dir', tmp_path, '--resume', '--cfg-options',
+        *options, 'train_cfg.max_epochs=3',
+    )
+    assert load(tmp_path / 'epoch_3.pth')['meta']['epoch'] == 3
+
+
+class TestBadInput:
+    """One line, naming the value and the remedy; no traceback."""
+
+    def fails(self, run_tool, *args, **kwargs):
+        done = run_tool(*args, check=False, **kwargs)
+        assert done.returncode != 0
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith('error: '), done.stderr[-1500:]
+        assert 'Traceback' not in done.stderr
+        return last
+
+    def test_missing_config(self, run_tool):
+        assert "'no.py' does not exist" in self.fails(run_tool, 'train.py', 'no.py')
+
+    def test_missing_data(self, run_tool, tmp_path):
+        config = ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py'
+        message = self.fails(run_tool, 'train.py', config, cwd=tmp_path)
+        assert "'data/imagenet'" in message
+        assert 'train_dataloader.dataset.data_root=FOLDER' in message
+
+    def test_unreadable_image(self, run_tool, imagenet, tmp_path):
+        import shutil
+
+        root = tmp_path / 'data'
+        shutil.copytree(imagenet, root)
+        broken = root / 'train/n00000001/0.JPEG'
+        broken.write_bytes(broken.read_bytes()[:10])
+        config = tmp_path / 'config.py'
+        base = ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py'
+        config.write_text(
+            f"_base_ = {str(base)!r}\n"
+            'arch = dict(channels=[8] * 4, depths=[1] * 4, kernel_sizes=[5] * 4)\n'
+            'model = dict(backbone=dict(arch=arch), head=dict(in_channels=8))\n'
+        )
+        for workers in (0, 1):
+            options = [
+                *imagenet_options(root)[1:],
+                f'train_dataloader.num_workers={workers}',
+            ]
+            message = self.fails(
+                run_tool, 'train.py', config, '--work-dir', tmp_path / 'w',
+                '--cfg-options', *options,
+            )
+            assert str(broken) in message and 'mend or remove' in message
+
+    def test_checkpoint_of_another_architecture(self, run_tool, tiny_config, unbroken):
+        checkpoint = unbroken / 'epoch_4.pth'
+        config = ROOT / 'configs/smpconv/smpnet-micro_1xb64_digits.py'
+        for args in (
+            ('test.py', config, checkpoint, '--work-dir', unbroken / 't'),
+            ('train.py', config, '--resume', checkpoint, '--work-dir', unbroken / 't'),
+        ):
+            message = self.fails(run_tool, *args)
+            assert 'epoch_4.pth does not fit the model' in message
+            assert 'instead of' in message
+
+    def test_broken_checkpoint(self, run_tool, tiny_config, tmp_path):
+        (tmp_path / 'cut.pth').write_bytes(b'PK\x03\x04')
+        message = self.fails(
+            run_tool, 'test.py', tiny_config, tmp_path / 'cut.pth', '--work-dir', tmp_path
+        )
+        assert 'cut.pth' in message and 'truncated' in message
+
+    def test_options_that_cannot_be(self, run_tool, tiny_config, tmp_path):
+        where = ('--work-dir', tmp_path)
+        message = self.fails(run_tool, 'train.py', tiny_config, *where, '--resume', 'x.pth')
+        assert "'x.pth' does not exist" in message
+        if not torch.cuda.is_available():
+            message = self.fails(run_tool, 'train.py', tiny_config, *where, '--amp')
+            assert '--amp needs a GPU' in message

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+from torch import nn
+
+from smpconv_mm.layers import SMPConv1d, SMPConv2d, SMPConv3d, switch_to_deploy
+from smpconv_mm.utils.runner import UsageError
+from smpconv_mm.visualization import (
+    draw_confusion,
+    draw_curves,
+    draw_kernels,
+    draw_samples,
+    read_scalars,
+    save_figure,
+)
+
+
+def pixels(figure, path):
+    save_figure(figure, path)
+    return np.asarray(Image.open(path).convert('RGB'))
+
+
+def test_kernels_of_all_dimensions(tmp_path):
+    net = nn.Sequential(
+        SMPConv1d(3, 4, 20, causal=True),
+        SMPConv2d(4, 4, 9, groups=4),
+        SMPConv2d(4, 6, (5, 7)),
+        SMPConv3d(2, 2, 5),
+    )
+    figure = draw_kernels(net, channels=3)
+    assert len(figure.axes) == 4 * 4
+    assert pixels(figure, tmp_path / 'kernels.png').std() > 5
+    assert len(draw_kernels(net, max_layers=2, channels=3).axes) == 2 * 4
+    with pytest.raises(ValueError, match='no SMP kernels'):
+        draw_kernels(switch_to_deploy(net))
+
+
+def test_kernel_picture_has_the_kernels_orientation():
+    conv = SMPConv2d(1, 1, 9, n_points=1, radius=0.2)
+    with torch.no_grad():
+        conv.kernel.coord[:] = torch.tensor([0.5, -0.75])  # right, down
+    figure = draw_kernels(conv, channels=1)
+    points, kernel = figure.axes
+    assert points.collections[0].get_paths()[0].vertices[:-1].mean(0) == pytest.approx(
+        [0.5, -0.75]
+    )
+    image = kernel.images[0].get_array()
+    assert np.unravel_index(abs(image).argmax(), image.shape) == (7, 6)
+
+
+def scalars(folder, records):
+    folder = folder / 'vis_data'
+    folder.mkdir(parents=True)
+    lines = [json.dumps(r) for r in records]
+    (folder / 'scalars.json').write_text('\n'.join(lines))
+
+
+def test_curves_of_a_resumed_run(tmp_path):
+    scalars(
+        tmp_path / 'run' / '20260101_000000',
+        [dict(loss=2.0, lr=0.1, step=10), dict(loss=9.0, lr=0.1, step=20)],
+    )
+    scalars(
+        tmp_path / 'run' / '20260102_000000',
+        [dict(loss=1.0, lr=0.1, step=20), {'accuracy/top1': 90.0, 'step': 1}],
+    )
+    file = tmp_path / 'run' / '20260102_000000' / 'vis_data' / 'scalars.json'
+    file.write_text(file.read_text() + '\n{"loss": 0.')  # a killed run
+    read = read_scalars(tmp_path / 'run')
+    assert read['loss'] == [(10, 2.0), (20, 1.0)]
+    figure = draw_curves([tmp_path / 'run'])
+    assert [a.get_title() for a in figure.axes] == ['loss', 'lr', 'accuracy/top1']
+    assert pixels(figure, tmp_path / 'curves.png').std() > 5
+    with pytest.raises(UsageError, match='not logged'):
+        draw_curves([tmp_path / 'run'], ['mAP'])
+    with pytest.raises(UsageError, match='--work-dir'):
+        read_scalars(tmp_path)
+
+
+@pytest.mark.parametrize('sequence', [False, True])
+def test_samples(sequence, tmp_path):
+    cfg = Config(
+        dict(
+            train_dataloader=dict(
+                dataset=dict(
+                    type='smpconv_mm.Digits',
+                    sequence=sequence,
+                    pipeline=[dict(type='PackInputs')],
+                )
+            )
+        )
+    )
+    figure = draw_samples(cfg, number=10)
+    assert len([a for a in figure.axes if a.get_title()]) == 10
+    assert pixels(figure, tmp_path / 'samples.png').std() > 5
+
+
+def test_confusion(tmp_path):
+    figure = draw_confusion(torch.tensor([[3, 1], [0, 4]]), ['a', 'b'])
+    assert pixels(figure, tmp_path / 'confusion.png').std() > 5
+
+
+def test_unwritable_figure_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match='xyz'):
+        save_figure(draw_confusion(torch.eye(2).int(), ['a', 'b']), tmp_path / 'a.xyz')
+    assert not list(tmp_path.iterdir())
