@@ -123,3 +123,21 @@ def test_learning_rate_of_the_published_recipe():
         ]
     )
     assert torch.allclose(torch.tensor(rates), expected, atol=1e-8, rtol=1e-4)
+
+
+def test_model_index():
+    """Readable by the field's tools, and true."""
+    from modelindex.load_model_index import load
+
+    from smpconv_mm.utils.complexity import measure
+
+    index = load(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    assert [m.name for m in index.models] == ['smpnet-tiny_in1k', 'smpnet-base_in1k']
+    for entry in index.models:
+        assert entry.config in CONFIGS
+        model = MODELS.build(Config.fromfile(ROOT / entry.config).model)
+        cost = measure(model, (3, 224, 224))
+        assert entry.metadata.parameters == cost.parameters
+        assert entry.metadata.flops == cost.total
+        assert entry.results[0].metrics['Top 1 Accuracy'] > 80

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,8 +104,6 @@ def test_test(run_tool, tiny_config, unbroken, tmp_path):
         'test.py', tiny_config, checkpoint, '--work-dir', tmp_path, '--tta',
         '--out', tmp_path / 'predictions.pkl',
     )
-    import pickle
-
     predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
     assert len(predictions) == 360
 
@@ -161,13 +161,25 @@ def imagenet(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope='module')
+def small_in1k(tmp_path_factory):
+    """The published recipe with a small network."""
+    path = tmp_path_factory.mktemp('config') / 'small_in1k.py'
+    path.write_text(
+        f"""
+_base_ = {str(ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py')!r}
+arch = dict(channels=[8] * 4, depths=[1] * 4, kernel_sizes=[9, 9, 7, 5])
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, **arch)), head=dict(in_channels=8)
+)
+train_cfg = dict(max_epochs=2)
+"""
+    )
+    return path
+
+
 def imagenet_options(root):
     options = [
-        'model.backbone.arch={"channels":[8,8,8,8],"depths":[1,1,1,1],'
-        '"kernel_sizes":[9,9,7,5]}',
-        'model.head.in_channels=8',
-        'train_cfg.max_epochs=2',
-        'optim_wrapper.accumulative_counts=2',
         'param_scheduler.0.end=1',
         'param_scheduler.1.begin=1',
         'param_scheduler.1.end=2',
@@ -184,25 +196,16 @@ def imagenet_options(root):
     return options
 
 
-def test_imagenet_recipe(run_tool, imagenet, tmp_path):
+def test_imagenet_recipe(run_tool, small_in1k, imagenet, tmp_path):
     """Mixup, CutMix, EMA, accumulation and augmentation on tiny data."""
-    config = tmp_path / 'small_in1k.py'
-    base = ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py'
-    config.write_text(
-        f"""
-_base_ = {str(base)!r}
-arch = dict(channels=[8, 8, 8, 8], depths=[1, 1, 1, 1], kernel_sizes=[9, 9, 7, 5])
-model = dict(backbone=dict(arch=arch), head=dict(in_channels=8))
-"""
-    )
-    options = imagenet_options(imagenet)[1:]
-    run_tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
+    options = imagenet_options(imagenet)
+    run_tool('train.py', small_in1k, '--work-dir', tmp_path, '--cfg-options', *options)
     checkpoint = load(tmp_path / 'epoch_2.pth')
     raw, averaged = checkpoint['ema_state_dict'], checkpoint['state_dict']
     key = 'backbone.stages.0.blocks.0.large_kernel.smp.conv.kernel.weight'
     assert not torch.equal(raw[f'module.{key}'], averaged[key])
     run_tool(
-        'train.py', config, '--work-dir', tmp_path, '--resume', '--cfg-options',
+        'train.py', small_in1k, '--work-dir', tmp_path, '--resume', '--cfg-options',
         *options, 'train_cfg.max_epochs=3',
     )
     assert load(tmp_path / 'epoch_3.pth')['meta']['epoch'] == 3
@@ -228,27 +231,18 @@ class TestBadInput:
         assert "'data/imagenet'" in message
         assert 'train_dataloader.dataset.data_root=FOLDER' in message
 
-    def test_unreadable_image(self, run_tool, imagenet, tmp_path):
-        import shutil
-
+    def test_unreadable_image(self, run_tool, small_in1k, imagenet, tmp_path):
         root = tmp_path / 'data'
         shutil.copytree(imagenet, root)
         broken = root / 'train/n00000001/0.JPEG'
         broken.write_bytes(broken.read_bytes()[:10])
-        config = tmp_path / 'config.py'
-        base = ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py'
-        config.write_text(
-            f"_base_ = {str(base)!r}\n"
-            'arch = dict(channels=[8] * 4, depths=[1] * 4, kernel_sizes=[5] * 4)\n'
-            'model = dict(backbone=dict(arch=arch), head=dict(in_channels=8))\n'
-        )
         for workers in (0, 1):
             options = [
-                *imagenet_options(root)[1:],
+                *imagenet_options(root),
                 f'train_dataloader.num_workers={workers}',
             ]
             message = self.fails(
-                run_tool, 'train.py', config, '--work-dir', tmp_path / 'w',
+                run_tool, 'train.py', small_in1k, '--work-dir', tmp_path / 'w',
                 '--cfg-options', *options,
             )
             assert str(broken) in message and 'mend or remove' in message
