@@ -231,9 +231,9 @@ fi
 key=$(tr -c '[:alnum:].\n-' - <<< "$key")
 wheels=$cache/wheels/$key
 if [ $level = full ] && ! ls "$wheels"/*.whl > /dev/null 2>&1 &&
-    ! state ops "$key" && ! command -v "${CXX:-g++}" > /dev/null; then
+    ! state ops "$key" && ! command -v "${CXX:-c++}" > /dev/null; then
   die "--level full compiles mmcv and needs a C++ compiler, but" \
-      "'${CXX:-g++}' is not there: apt-get install g++ (or take --level core)"
+      "'${CXX:-c++}' is not there: apt-get install g++ (or take --level core)"
 fi
 
 online='see the lines above. Mostly the package index was out of reach: check
