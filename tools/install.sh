@@ -228,7 +228,7 @@ if [ $cuda = on ]; then
   key=${key%cpu}cuda$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
   key=$key${TORCH_CUDA_ARCH_LIST:+-sm$TORCH_CUDA_ARCH_LIST}
 fi
-key=$(tr -c '[:alnum:].\n-' - <<< "$key")
+key=$(tr -c '[:alnum:]._\n-' - <<< "$key")
 wheels=$cache/wheels/$key
 if [ $level = full ] && ! ls "$wheels"/*.whl > /dev/null 2>&1 &&
     ! state ops "$key" && ! command -v "${CXX:-c++}" > /dev/null; then
