@@ -286,10 +286,12 @@ else
     ok 'already there'
   else
     if ! ls "$wheels"/*.whl > /dev/null 2>&1; then
-      echo '    compiling; about 9 minutes on 2 cores'
+      echo '    compiling; about 8 minutes on 2 cores'
       mkdir -p "$cache"
       build=$(mktemp -d "$cache/build.XXXXXX")
       [ $cuda = on ] || export CUDA_VISIBLE_DEVICES=
+      # Without debug symbols: a third less work and a tenth of the size.
+      CFLAGS="${CFLAGS:-} -g0" CXXFLAGS="${CXXFLAGS:-} -g0" \
       MAX_JOBS=${MAX_JOBS:-$(nproc)} MMCV_WITH_OPS=1 \
       FORCE_CUDA=$([ $cuda = on ] && echo 1 || echo 0) TMPDIR=$build \
         run "$py" -m pip wheel -v --no-deps --no-build-isolation --no-cache-dir \
