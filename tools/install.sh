@@ -290,8 +290,8 @@ else
       mkdir -p "$cache"
       build=$(mktemp -d "$cache/build.XXXXXX")
       [ $cuda = on ] || export CUDA_VISIBLE_DEVICES=
-      # Without debug symbols: a third less work and a tenth of the size.
-      CFLAGS="${CFLAGS:-} -g0" CXXFLAGS="${CXXFLAGS:-} -g0" \
+      # Python's own flags would add debug symbols: half as much work again.
+      CXXFLAGS=${CXXFLAGS:--O2 -DNDEBUG} \
       MAX_JOBS=${MAX_JOBS:-$(nproc)} MMCV_WITH_OPS=1 \
       FORCE_CUDA=$([ $cuda = on ] && echo 1 || echo 0) TMPDIR=$build \
         run "$py" -m pip wheel -v --no-deps --no-build-isolation --no-cache-dir \
