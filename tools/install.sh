@@ -65,7 +65,8 @@ else
 fi
 
 # -------------------------------------------------------------------- steps
-work=$(mktemp -d) log=$work/log build= beat= name= hint= changed= count=0
+work=$(mktemp -d) log=$work/log build= beat= name= hint= count=0
+unchecked=$env/.unchecked  # there while the imports have not been checked
 : > "$log"
 
 # step NAME HINT: what the following commands do, what helps if they fail.
@@ -78,7 +79,7 @@ ok() { printf '    %s, %d s\n' "${1:-done}" $((SECONDS - started)); }
 
 # run COMMAND...: into the log, with a sign of life every minute.
 run() {
-  changed=1
+  [ ! -d "$env" ] || : > "$unchecked"
   while sleep 60 > /dev/null 2>&1; do
     echo "    $((SECONDS - started)) s" \
          "$(grep -oE '^ *\[[0-9]+/[0-9]+\]' "$log" | tail -n 1)"
@@ -323,13 +324,14 @@ else
   ok
 fi
 
-if [ -n "$changed" ]; then
+if [ -e "$unchecked" ]; then
   step 'check: import everything' 'see the lines above. A missing libGL.so.1 or
   libgthread: apt-get install libgl1 libglib2.0-0. An undefined symbol: remove
   the wheel folder named above and call this script again.'
   modules=mmpretrain
   [ $level = core ] || modules='mmcv.ops, mmdet.apis, mmseg.apis, mmpretrain'
   run "$py" -c "import torch, torchvision, mmengine, mmcv, $modules, smpconv_mm"
+  rm -f "$unchecked"
   ok
 fi
 echo "Ready: $py"
