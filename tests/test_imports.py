@@ -32,7 +32,9 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = '.'.join(package[: len(package) - node.level + 1]) if node.level else ''
+            base = (
+                '.'.join(package[: len(package) - node.level + 1]) if node.level else ''
+            )
             name = '.'.join(filter(None, [base, node.module]))
             yield name
             if name == 'smpconv_mm':
@@ -59,7 +61,9 @@ def test_layers_of_the_house(path):
 def test_no_print_in_the_library(path):
     if path.name == '__main__.py':
         return
-    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    calls = [
+        n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)
+    ]
     assert not [c for c in calls if getattr(c.func, 'id', '') == 'print']
 
 

@@ -31,4 +31,6 @@ def assert_close(actual, expected, tolerance, what='value'):
     error = (actual.double() - expected).abs().max()
     scale = expected.abs().max().clamp(min=1e-30)
     assert torch.isfinite(actual).all(), f'{what} is not finite'
-    assert error <= tolerance * scale, f'{what}: {float(error / scale):.2e} > {tolerance}'
+    assert error <= tolerance * scale, (
+        f'{what}: {float(error / scale):.2e} > {tolerance}'
+    )

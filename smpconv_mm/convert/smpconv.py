@@ -61,11 +61,9 @@ def _convert_imagenet(state_dict: Mapping[str, Tensor]) -> tuple[dict, Report]:
     out: dict[str, Tensor] = {}
     unknown = []
     for old, value in state_dict.items():
-        for pattern, replacement in _IMAGENET_RULES:
-            match = re.fullmatch(pattern, old)
-            if match:
-                break
-        else:
+        rules = ((re.fullmatch(p, old), new) for p, new in _IMAGENET_RULES)
+        match, replacement = next((r for r in rules if r[0]), (None, None))
+        if match is None:
             unknown.append(old)
             continue
         if replacement is None:

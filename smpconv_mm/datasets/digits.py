@@ -72,7 +72,9 @@ class Digits(BaseDataset):
             )
             index = train if self.split == 'train' else test
         return [
-            dict(img=self._format(pixels[i]), gt_label=int(labels[i]), digits_idx=int(i))
+            dict(
+                img=self._format(pixels[i]), gt_label=int(labels[i]), digits_idx=int(i)
+            )
             for i in index
         ]
 

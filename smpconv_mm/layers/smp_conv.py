@@ -198,10 +198,29 @@ class _SMPConv(nn.Module):
         return text + (', deploy=True' if self.kernel is None else '')
 
 
-_ARGS = """
+@MODELS.register_module()
+class SMPConv1d(_SMPConv):
+    """1-D convolution with self-moving points (SMPConv, CVPR 2023).
 
-    Takes the place of the torch layer of the same dimension and, in any
-    OpenMMLab backbone, of the one named in ``conv_cfg``::
+    Arguments as for :class:`SMPConv2d`, and:
+
+    Args:
+        causal (bool): Pad on the left only, so that an output depends on its own
+            and earlier samples; the last tap, at +1, is the current sample.
+            Defaults to False.
+
+    Input: (N, in_channels, L). Output: (N, out_channels, L').
+    """
+
+    ndim = 1
+
+
+@MODELS.register_module()
+class SMPConv2d(_SMPConv):
+    """2-D convolution with self-moving points (SMPConv, CVPR 2023).
+
+    Takes the place of ``nn.Conv2d``, and in any OpenMMLab network of the layer
+    named in ``conv_cfg``::
 
         conv_cfg=dict(type='smpconv_mm.SMPConv2d', n_points=16)
 
@@ -210,53 +229,38 @@ _ARGS = """
         out_channels (int): Channels of the output.
         kernel_size (int | Sequence[int]): Sides of the kernel.
         stride (int | Sequence[int]): Defaults to 1.
-        padding (int | Sequence[int] | str): Zeros around the input, or
-            ``'same'`` (odd sides). Defaults to 0.
+        padding (int | Sequence[int] | str): Zeros around the input, or ``'same'``
+            (odd sides). Defaults to 0.
         dilation (int | Sequence[int]): Defaults to 1.
         groups (int): Defaults to 1.
-        bias (bool): Defaults to True; starts at 0.{causal}
+        bias (bool): Defaults to True; starts at 0.
         shared_points (bool, optional): One set of points for all channels.
-            Defaults to None: True for a depthwise convolution (groups equal
-            to both channel numbers), as in the published ImageNet models,
-            else False.
+            Defaults to None: True for a depthwise convolution (``groups`` equal
+            to both channel numbers), as in the published ImageNet models, else
+            False.
         normalize (bool, optional): Divide by the number of active points.
-            Defaults to None: the opposite of ``shared_points``.
+            Defaults to None: the opposite of ``shared_points``, as published.
         deploy (bool): Hold the dense kernel as ``weight`` instead of points.
             Defaults to False.
         **kernel_args: ``n_points``, ``radius``, ``radius_range`` and
             ``coord_std`` of :class:`SMPKernel`.
 
+    Input: (N, in_channels, H, W). Output: (N, out_channels, H', W').
+
     Raises:
         ValueError: If an argument, or the shape of an input, is wrong.
-"""
+    """
 
-
-@MODELS.register_module()
-class SMPConv1d(_SMPConv):
-    __doc__ = '1-D convolution with self-moving points (SMPConv, CVPR 2023).' + (
-        _ARGS.format(
-            causal="""
-        causal (bool): Pad on the left only, so that an output depends on its
-            own and earlier samples: tap +1 is the current sample. Defaults to
-            False."""
-        )
-    )
-    ndim = 1
-
-
-@MODELS.register_module()
-class SMPConv2d(_SMPConv):
-    __doc__ = (
-        '2-D convolution with self-moving points (SMPConv, CVPR 2023).'
-        + _ARGS.format(causal='')
-    )
     ndim = 2
 
 
 @MODELS.register_module()
 class SMPConv3d(_SMPConv):
-    __doc__ = (
-        '3-D convolution with self-moving points (SMPConv, CVPR 2023).'
-        + _ARGS.format(causal='')
-    )
+    """3-D convolution with self-moving points (SMPConv, CVPR 2023).
+
+    Arguments as for :class:`SMPConv2d`.
+
+    Input: (N, in_channels, D, H, W). Output: (N, out_channels, D', H', W').
+    """
+
     ndim = 3

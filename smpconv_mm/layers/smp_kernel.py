@@ -199,9 +199,7 @@ class SMPKernel(nn.Module):
 
 
 def _to_size(kernel_size: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    size = (
-        (kernel_size,) * ndim if isinstance(kernel_size, int) else tuple(kernel_size)
-    )
+    size = (kernel_size,) * ndim if isinstance(kernel_size, int) else tuple(kernel_size)
     if len(size) != ndim or not all(isinstance(n, int) and n > 0 for n in size):
         raise ValueError(
             f'kernel_size must be a positive integer or {ndim} of them, got '

@@ -116,16 +116,12 @@ def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # few CPUs compute in float16, and its sums lose digits
         bias = None if bias is None else bias.float()
         return _onednn(input.float(), weight.float(), bias).half()
-    return F.conv2d(
-        input, weight, bias, padding=_same(weight), groups=weight.shape[0]
-    )
+    return F.conv2d(input, weight, bias, padding=_same(weight), groups=weight.shape[0])
 
 
 @register_backend('depthwise_conv2d', 'conv2d')
 def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.conv2d(
-        input, weight, bias, padding=_same(weight), groups=weight.shape[0]
-    )
+    return F.conv2d(input, weight, bias, padding=_same(weight), groups=weight.shape[0])
 
 
 def _same(weight: Tensor) -> tuple[int, int]:

@@ -23,8 +23,10 @@ def depthwise_conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None):
     padded = torch.nn.functional.pad(input, (kw // 2, kw // 2, kh // 2, kh // 2))
     out = torch.zeros_like(input)
     for u, v in product(range(kh), range(kw)):
-        out = out + weight[:, :, u, v] [None, :, :, None] * (
-            padded[:, :, u : u + height, v : v + width]
+        out = (
+            out
+            + weight[:, :, u, v][None, :, :, None]
+            * (padded[:, :, u : u + height, v : v + width])
         )
     return out if bias is None else out + bias[None, :, None, None]
 

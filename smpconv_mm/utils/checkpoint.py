@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-
 # how torch's weights_only unpickler says that it will not run something
 _REFUSED = re.compile(
     r'(?:Unsupported (?:global|class)|unrecognized function|Can only build)[^.,]*'
@@ -39,6 +38,7 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen types for bad files
         text = ' '.join(str(error).split())
+        detail = f'{type(error).__name__}: {text.rpartition("error: ")[2][:120]}'
         refused = _REFUSED.search(text)
         if refused:
             raise CheckpointError(
@@ -50,8 +50,7 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
         raise CheckpointError(
             f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it '
             'is truncated or not a PyTorch checkpoint '
-            f'({type(error).__name__}: {text.rpartition("error: ")[2][:120]}). Copy or download it again, or '
-            'resume from an earlier one'
+            f'({detail}). Copy or download it again, or resume from an earlier one'
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(

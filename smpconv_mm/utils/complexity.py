@@ -57,7 +57,8 @@ def measure(model: nn.Module, shape: tuple[int, ...]) -> Complexity:
         with counter:
             model(inputs, **kwargs)
         return {
-            name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()
+            name: sum(ops.values()) // 2
+            for name, ops in counter.get_flop_counts().items()
         }
 
     first = count()

@@ -40,7 +40,9 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
             'none, give the training form'
         )
     rows = np.unique(np.linspace(0, len(layers) - 1, max_layers).round().astype(int))
-    figure = Figure(figsize=(2.1 * (channels + 1), 2.3 * len(rows)), layout='constrained')
+    figure = Figure(
+        figsize=(2.1 * (channels + 1), 2.3 * len(rows)), layout='constrained'
+    )
     axes = figure.subplots(len(rows), channels + 1, squeeze=False)
     for row, index in zip(axes, rows):
         name, layer = layers[index]

@@ -50,4 +50,6 @@ def draw_samples(cfg: Config, phase: str = 'train', number: int = 24) -> Figure:
 
 def draw_confusion(matrix: torch.Tensor, classes: list[str] | None = None) -> Figure:
     """Draw a confusion matrix (rows true, columns predicted)."""
-    return ConfusionMatrix.plot(matrix, include_values=len(matrix) <= 20, classes=classes)
+    return ConfusionMatrix.plot(
+        matrix, include_values=len(matrix) <= 20, classes=classes
+    )

@@ -30,7 +30,9 @@ def test_reparameterize(tmp_path):
     torch.save(
         dict(state_dict=model.state_dict(), meta=dict(epoch=3)), tmp_path / 'src.pth'
     )
-    assert reparameterize_file(config, tmp_path / 'src.pth', tmp_path / 'dst.pth') < 1e-9
+    assert (
+        reparameterize_file(config, tmp_path / 'src.pth', tmp_path / 'dst.pth') < 1e-9
+    )
     cfg = Config.fromfile(config)
     cfg.merge_from_dict({'model.backbone.deploy': True})
     deployed = MODELS.build(cfg.model).eval()
@@ -61,7 +63,9 @@ def test_publish(tmp_path):
     digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     assert path.name == f'net-{digits}.pth'
     assert set(load(path)) == {'state_dict', 'meta'}
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(['epoch_1.pth', path.name])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ['epoch_1.pth', path.name]
+    )
     torch.save(dict(model=weights), tmp_path / 'other.pth')
     with pytest.raises(CheckpointError, match=r"no state_dict, only \['model'\]"):
         publish_file(tmp_path / 'other.pth', tmp_path / 'x.pth')

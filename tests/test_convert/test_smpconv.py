@@ -91,7 +91,9 @@ def original_forward(sd, x, depths):
     """The original's network in eval mode, written on its state dict."""
 
     def bn(x, n):
-        stats = (sd[f'{n}.{k}'] for k in ('running_mean', 'running_var', 'weight', 'bias'))
+        stats = (
+            sd[f'{n}.{k}'] for k in ('running_mean', 'running_var', 'weight', 'bias')
+        )
         return F.batch_norm(x, *stats)
 
     def cb(x, n, stride=1):
@@ -136,13 +138,17 @@ def classifier(arch, classes=10, **kwargs):
             backbone=dict(type='smpconv_mm.SMPNet', arch=arch, **kwargs),
             neck=dict(type='GlobalAveragePooling'),
             head=dict(
-                type='LinearClsHead', num_classes=classes, in_channels=arch['channels'][-1]
+                type='LinearClsHead',
+                num_classes=classes,
+                in_channels=arch['channels'][-1],
             ),
         )
     ).eval()
 
 
-@pytest.mark.parametrize('ratios', [dict(), dict(dw=2, ffn=3)], ids=['published', 'other'])
+@pytest.mark.parametrize(
+    'ratios', [dict(), dict(dw=2, ffn=3)], ids=['published', 'other']
+)
 def test_logits_of_the_original(ratios, tmp_path):
     sd = original(SMALL, **ratios)
     torch.save(dict(state_dict=sd), tmp_path / 'src.pth')
@@ -181,8 +187,10 @@ def test_published_tiny_fits_its_config(tmp_path):
 
 def test_averaged_or_raw_weights(tmp_path):
     sd = original(SMALL)
-    averaged = {k: v + 1 if v.is_floating_point() and 'kernel_coord' not in k else v
-                for k, v in sd.items()}
+    averaged = {
+        k: v + 1 if v.is_floating_point() and 'kernel_coord' not in k else v
+        for k, v in sd.items()
+    }
     torch.save(
         dict(
             state_dict=sd,
@@ -197,8 +205,10 @@ def test_averaged_or_raw_weights(tmp_path):
             tmp_path / 'src.pth', tmp_path / 'dst.pth', 'imagenet', averaged=flag
         )
         written = load(tmp_path / 'dst.pth')['state_dict']
-        assert torch.equal(written['head.fc.bias'] if 'head.fc.bias' in written else None,
-                           expected['head.bias'])
+        assert torch.equal(
+            written['head.fc.bias'] if 'head.fc.bias' in written else None,
+            expected['head.bias'],
+        )
 
 
 @pytest.mark.parametrize(
@@ -206,9 +216,17 @@ def test_averaged_or_raw_weights(tmp_path):
     [
         (lambda sd: sd.update({'stages.0.blocks.0.extra': torch.ones(1)}), 'extra'),
         (lambda sd: sd.pop('stages.0.blocks.0.pw2.conv.weight'), 'pw2.conv.weight'),
-        (lambda sd: sd.pop('stages.1.blocks.0.large_kernel.smp.conv.weight_coord'), 'weight_coord'),
+        (
+            lambda sd: sd.pop('stages.1.blocks.0.large_kernel.smp.conv.weight_coord'),
+            'weight_coord',
+        ),
         (lambda sd: sd.update({'head.weight': torch.ones(10, 5)}), 'of another shape'),
-        (lambda sd: sd['stages.0.blocks.0.large_kernel.smp.conv.kernel_coord'].mul_(2), 'grid'),
+        (
+            lambda sd: sd['stages.0.blocks.0.large_kernel.smp.conv.kernel_coord'].mul_(
+                2
+            ),
+            'grid',
+        ),
         (lambda sd: sd.clear() or sd.update(weight=torch.ones(2)), 'prelkb_bn'),
     ],
 )
@@ -230,14 +248,24 @@ def test_command_line(tmp_path):
     torch.save(original(SMALL), tmp_path / 'src.pth')
     tool = [sys.executable, ROOT / 'tools/model_converters/smpconv_to_mm.py']
     done = subprocess.run(
-        [*tool, tmp_path / 'src.pth', tmp_path / 'dst.pth', '--task', 'imagenet', '--keys'],
-        capture_output=True, text=True,
+        [
+            *tool,
+            tmp_path / 'src.pth',
+            tmp_path / 'dst.pth',
+            '--task',
+            'imagenet',
+            '--keys',
+        ],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert 'none unknown; loads strictly' in done.stdout
     (tmp_path / 'bad.pth').write_bytes(b'no checkpoint')
     done = subprocess.run(
-        [*tool, tmp_path / 'bad.pth', tmp_path / 'no.pth'], capture_output=True, text=True
+        [*tool, tmp_path / 'bad.pth', tmp_path / 'no.pth'],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert 'not a PyTorch checkpoint' in done.stderr and 'Traceback' not in done.stderr

@@ -9,8 +9,10 @@ from smpconv_mm.datasets import Digits
 def test_splits():
     train, test, both = (Digits(split=s) for s in ('train', 'test', 'all'))
     assert (len(train), len(test), len(both)) == (1437, 360, 1797)
-    indices = [{d['digits_idx'] for d in map(s.get_data_info, range(len(s)))}
-               for s in (train, test)]
+    indices = [
+        {d['digits_idx'] for d in map(s.get_data_info, range(len(s)))}
+        for s in (train, test)
+    ]
     assert not indices[0] & indices[1]
     counts = np.bincount([test.get_data_info(i)['gt_label'] for i in range(360)])
     assert counts.min() >= 34 and counts.max() <= 37  # stratified

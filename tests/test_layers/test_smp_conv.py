@@ -16,7 +16,9 @@ CONVS = {1: (SMPConv1d, F.conv1d), 2: (SMPConv2d, F.conv2d), 3: (SMPConv3d, F.co
 @pytest.mark.parametrize(
     'stride, padding, dilation', [(1, 'same', 1), (2, 1, 1), (1, 0, 2), (1, 'same', 3)]
 )
-def test_equals_convolution_with_the_made_kernel(ndim, groups, stride, padding, dilation):
+def test_equals_convolution_with_the_made_kernel(
+    ndim, groups, stride, padding, dilation
+):
     torch.manual_seed(0)
     layer, conv = CONVS[ndim]
     layer = layer(
@@ -92,7 +94,12 @@ def test_half_precision(dtype):
 
 
 def test_empty_batch():
-    assert SMPConv2d(3, 5, 7, padding='same')(torch.randn(0, 3, 8, 8)).shape == (0, 5, 8, 8)
+    assert SMPConv2d(3, 5, 7, padding='same')(torch.randn(0, 3, 8, 8)).shape == (
+        0,
+        5,
+        8,
+        8,
+    )
 
 
 class TestResampling:
@@ -159,7 +166,9 @@ class TestDeploy:
         net = nn.Sequential(
             ConvModule(3, 8, 3, padding=1, norm_cfg=dict(type='BN')),
             ConvModule(8, 8, 7, padding=3, conv_cfg=cfg, norm_cfg=dict(type='BN')),
-            ConvModule(8, 8, 5, padding=2, conv_cfg=cfg, norm_cfg=dict(type='GN', num_groups=2)),
+            ConvModule(
+                8, 8, 5, padding=2, conv_cfg=cfg, norm_cfg=dict(type='GN', num_groups=2)
+            ),
         ).double()
         x = torch.randn(4, 3, 9, 9, dtype=torch.float64)
         net(x)  # running statistics
@@ -186,7 +195,11 @@ class TestRegistered:
 
     def test_conv_module(self):
         module = ConvModule(
-            3, 8, 7, stride=2, padding=3,
+            3,
+            8,
+            7,
+            stride=2,
+            padding=3,
             conv_cfg=dict(type='smpconv_mm.SMPConv2d', n_points=9),
             norm_cfg=dict(type='BN'),
         )

@@ -6,7 +6,7 @@ import torch
 from tolerances import assert_close
 
 from smpconv_mm import ops
-from smpconv_mm.layers import SMPKernel, SMPConv2d
+from smpconv_mm.layers import SMPConv2d, SMPKernel
 
 PUBLISHED = dict(shared_points=True, normalize=False, radius_range=(1e-3, 1.0))
 
@@ -99,7 +99,9 @@ class TestCache:
         'change',
         [
             lambda k: k.weight.mul_(2),
-            lambda k: k.load_state_dict({n: p * 0.5 for n, p in k.state_dict().items()}),
+            lambda k: k.load_state_dict(
+                {n: p * 0.5 for n, p in k.state_dict().items()}
+            ),
             lambda k: setattr(k, 'weight', torch.nn.Parameter(k.weight * 2)),
             lambda k: k.double(),
             lambda k: setattr(k, 'kernel_size', 11),
@@ -158,7 +160,10 @@ def test_kernel_is_the_op():
     [
         (dict(n_points=0), 'n_points must be a positive integer, got 0'),
         (dict(n_points=2.5), 'n_points must be a positive integer, got 2.5'),
-        (dict(radius=-0.1), r'radius must lie in radius_range = \(0.0001, 1.0\), got -0.1'),
+        (
+            dict(radius=-0.1),
+            r'radius must lie in radius_range = \(0.0001, 1.0\), got -0.1',
+        ),
         (dict(radius_range=(0, 1)), r'0 < low <= high, got \(0, 1\)'),
         (dict(radius_range=(0.5, 0.1)), r'got \(0.5, 0.1\)'),
         (dict(coord_std=0), 'coord_std must be positive, got 0'),

@@ -78,7 +78,9 @@ def test_state_dict_round_trip(name):
 
 
 @pytest.mark.parametrize('name', BACKBONES)
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-4), (torch.float64, 1e-9)])
+@pytest.mark.parametrize(
+    'dtype, tolerance', [(torch.float32, 1e-4), (torch.float64, 1e-9)]
+)
 def test_deploy_form_is_equal(name, dtype, tolerance):
     backbone = build(name).to(dtype).eval()
     x = inputs(name).to(dtype)

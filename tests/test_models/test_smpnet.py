@@ -50,13 +50,16 @@ def test_drop_path_grows_with_depth():
     from mmcv.cnn.bricks import DropPath
 
     rates = [
-        m.drop_prob for m in SMPNet('tiny', drop_path_rate=0.1).modules()
+        m.drop_prob
+        for m in SMPNet('tiny', drop_path_rate=0.1).modules()
         if isinstance(m, DropPath)
     ]
     # 14 pairs, both members of one rate; the first has none
     expected = [0.1 * i / 13 for i in range(1, 14) for _ in range(2)]
     assert rates == pytest.approx(expected)
-    assert not any(isinstance(m, DropPath) for m in SMPNet(ARCH, drop_path_rate=0).modules())
+    assert not any(
+        isinstance(m, DropPath) for m in SMPNet(ARCH, drop_path_rate=0).modules()
+    )
 
 
 def test_out_indices():
@@ -64,7 +67,9 @@ def test_out_indices():
     x = torch.randn(1, 3, 64, 48)
     outs = net(x)
     assert [tuple(o.shape) for o in outs] == [
-        (1, 8, 16, 12), (1, 16, 8, 6), (1, 24, 4, 3),
+        (1, 8, 16, 12),
+        (1, 16, 8, 6),
+        (1, 24, 4, 3),
     ]
     last = SMPNet(ARCH, out_indices=-1)
     assert last.out_indices == (2,)
@@ -96,9 +101,7 @@ def test_frozen_stages(frozen):
 
     assert state('stem') == ((True, True) if frozen < 0 else (False, False))
     for i in range(3):
-        assert state(f'stages.{i}') == (
-            (False, False) if i < frozen else (True, True)
-        )
+        assert state(f'stages.{i}') == ((False, False) if i < frozen else (True, True))
     for i in range(2):  # transition i leads to stage i + 1
         assert state(f'transitions.{i}') == (
             (False, False) if i + 1 < frozen else (True, True)
@@ -158,7 +161,10 @@ def test_exports_as_plain_operations():
 @pytest.mark.parametrize(
     'kwargs, message',
     [
-        (dict(arch='huge'), r"arch 'huge' is unknown; choose one of \['base', 'tiny'\]"),
+        (
+            dict(arch='huge'),
+            r"arch 'huge' is unknown; choose one of \['base', 'tiny'\]",
+        ),
         (dict(arch=dict(channels=[8])), r"needs the keys.*got \['channels'\]"),
         (dict(arch=dict(ARCH, width=3)), r"got \[.*'width'\]"),
         (dict(arch=dict(ARCH, depths=[1, 1])), "'depths': 2"),
@@ -186,7 +192,9 @@ def test_unknown_key_in_a_config():
         MODELS.build(dict(type='SMPNet', n_pts=3))
 
 
-@pytest.mark.parametrize('shape', [(1, 4, 32, 32), (3, 32, 32), (0, 3, 32, 32), (1, 3, 0, 8)])
+@pytest.mark.parametrize(
+    'shape', [(1, 4, 32, 32), (3, 32, 32), (0, 3, 32, 32), (1, 3, 0, 8)]
+)
 @pytest.mark.parametrize('training', [True, False])
 def test_bad_input(shape, training):
     with pytest.raises(ValueError, match=r'\(N, 3, H, W\)') as info:

@@ -47,9 +47,7 @@ BACKENDS = [
 @pytest.mark.parametrize('backend, dtype', BACKENDS, ids=str)
 def test_agrees_with_float64_reference(backend, dtype, shape):
     tensors, probe = make(shape, dtype)
-    actual = run(
-        lambda *t: ops.depthwise_conv2d(*t, backend=backend), tensors, probe
-    )
+    actual = run(lambda *t: ops.depthwise_conv2d(*t, backend=backend), tensors, probe)
     expected = run(
         ops.reference.depthwise_conv2d, [t.double() for t in tensors], probe.double()
     )

@@ -46,9 +46,7 @@ def test_agrees_with_reference(backend, case, normalize, dtype):
     assert actual[0].shape == (*case[:2], *size)
     value, dpoint, dweight = TOLERANCES['smp_kernel'][dtype]
     names = ('kernel', 'grad coord', 'grad radius', 'grad weight')
-    for a, e, t, name in zip(
-        actual, expected, (value, dpoint, dpoint, dweight), names
-    ):
+    for a, e, t, name in zip(actual, expected, (value, dpoint, dpoint, dweight), names):
         assert_close(a, e, t, name)
 
 
@@ -131,7 +129,9 @@ def test_made_in_float32(dtype):
     exact = ops.smp_kernel(*(t.float() for t in tensors), size)
     assert torch.equal(kernel, exact.to(dtype))
     with torch.autocast('cpu', dtype):
-        assert ops.smp_kernel(*(t.float() for t in tensors), size).dtype == torch.float32
+        assert (
+            ops.smp_kernel(*(t.float() for t in tensors), size).dtype == torch.float32
+        )
 
 
 def test_grid_made_in_inference_mode_serves_training():
@@ -155,7 +155,11 @@ C, R, W = torch.zeros(1, 4, 2), torch.ones(1, 4), torch.zeros(1, 3, 4)
 @pytest.mark.parametrize(
     'args, error, message',
     [
-        ((torch.zeros(1, 4, 4), R, W, (3, 3)), ValueError, r'd = 1, 2 or 3.*\(1, 4, 4\)'),
+        (
+            (torch.zeros(1, 4, 4), R, W, (3, 3)),
+            ValueError,
+            r'd = 1, 2 or 3.*\(1, 4, 4\)',
+        ),
         ((C, R[:, :3], W, (3, 3)), ValueError, r'radius.*\(1, 4\).*\(1, 3\)'),
         ((C, R, W[..., :2], (3, 3)), ValueError, r'weight.*\(1, I, 4\).*\(1, 3, 2\)'),
         ((C, R, W, (3,)), ValueError, r'2 positive numbers, got \(3,\)'),

@@ -53,13 +53,21 @@ def test_pictures(run_tool, tiny_config, checkpoint, tmp_path):
     config = IN1K / 'smpnet-micro_1xb64_digits.py'
     run_tool('visualization/vis_kernels.py', config, '--out', tmp_path / 'a.png')
     run_tool(
-        'visualization/vis_kernels.py', tiny_config, checkpoint,
-        '--out', tmp_path / 'b.png', '--channels', 2,
+        'visualization/vis_kernels.py',
+        tiny_config,
+        checkpoint,
+        '--out',
+        tmp_path / 'b.png',
+        '--channels',
+        2,
     )
     run_tool('visualization/browse_dataset.py', config, '--out', tmp_path / 'c.png')
     out = run_tool(
-        'analysis_tools/confusion_matrix.py', tiny_config, checkpoint,
-        '--out', tmp_path / 'd.png',
+        'analysis_tools/confusion_matrix.py',
+        tiny_config,
+        checkpoint,
+        '--out',
+        tmp_path / 'd.png',
     ).stdout
     assert 'of 360 right' in out
     for name in 'abcd':

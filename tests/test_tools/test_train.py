@@ -44,7 +44,12 @@ def test_train(unbroken):
     assert len(best) == 1
     # the last three, the best, the pointer and the config
     assert names(unbroken) == {
-        'epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth', 'last_checkpoint', 'tiny.py', *best,
+        'epoch_2.pth',
+        'epoch_3.pth',
+        'epoch_4.pth',
+        'last_checkpoint',
+        'tiny.py',
+        *best,
     }
     checkpoint = load(unbroken / 'epoch_4.pth')
     assert checkpoint['meta']['epoch'] == 4
@@ -73,17 +78,22 @@ def test_killed_and_resumed(run_tool, tiny_config, unbroken, tmp_path):
     assert 'resumed epoch' in done.stdout
     for epoch in (3, 4):
         assert metrics(tmp_path)[epoch] == metrics(unbroken)[epoch]
-    one, two = (
-        load(d / 'epoch_4.pth')['state_dict'] for d in (tmp_path, unbroken)
-    )
+    one, two = (load(d / 'epoch_4.pth')['state_dict'] for d in (tmp_path, unbroken))
     for key in one:
         assert torch.equal(one[key], two[key]), key
 
 
 def test_resume_without_a_checkpoint_starts_anew(run_tool, tiny_config, tmp_path):
     run_tool(
-        'train.py', tiny_config, '--work-dir', tmp_path, '--resume', '--no-validate',
-        '--auto-scale-lr', '--cfg-options', 'train_cfg.max_epochs=1',
+        'train.py',
+        tiny_config,
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        '--no-validate',
+        '--auto-scale-lr',
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
     )
     assert 'epoch_1.pth' in names(tmp_path)
     assert not [n for n in names(tmp_path) if n.startswith('best')]
@@ -93,16 +103,31 @@ def test_test(run_tool, tiny_config, unbroken, tmp_path):
     checkpoint = unbroken / 'epoch_4.pth'
     out = tmp_path / 'metrics.json'
     run_tool(
-        'test.py', tiny_config, checkpoint, '--work-dir', tmp_path, '--out', out,
-        '--show-dir', tmp_path / 'show', '--interval', 60,
+        'test.py',
+        tiny_config,
+        checkpoint,
+        '--work-dir',
+        tmp_path,
+        '--out',
+        out,
+        '--show-dir',
+        tmp_path / 'show',
+        '--interval',
+        60,
     )
     expected = metrics(unbroken)[4]
     assert json.loads(out.read_text())['accuracy/top1'] == pytest.approx(expected)
     pictures = list((tmp_path / 'show').rglob('*.png'))
     assert len(pictures) == 6
     run_tool(
-        'test.py', tiny_config, checkpoint, '--work-dir', tmp_path, '--tta',
-        '--out', tmp_path / 'predictions.pkl',
+        'test.py',
+        tiny_config,
+        checkpoint,
+        '--work-dir',
+        tmp_path,
+        '--tta',
+        '--out',
+        tmp_path / 'predictions.pkl',
     )
     predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
     assert len(predictions) == 360
@@ -110,13 +135,16 @@ def test_test(run_tool, tiny_config, unbroken, tmp_path):
 
 def test_distributed_on_the_cpu(run_tool, tiny_config, tmp_path):
     environment = {'PORT': '29617'}
-    run_tool(
-        'dist_train.sh', tiny_config, 2, '--work-dir', tmp_path, env=environment
-    )
+    run_tool('dist_train.sh', tiny_config, 2, '--work-dir', tmp_path, env=environment)
     assert set(metrics(tmp_path)) == {1, 2, 3, 4}
     done = run_tool(
-        'dist_test.sh', tiny_config, tmp_path / 'epoch_4.pth', 2,
-        '--work-dir', tmp_path / 'test', env=environment,
+        'dist_test.sh',
+        tiny_config,
+        tmp_path / 'epoch_4.pth',
+        2,
+        '--work-dir',
+        tmp_path / 'test',
+        env=environment,
     )
     assert f'accuracy/top1: {metrics(tmp_path)[4]:.4f}' in done.stdout
 
@@ -138,7 +166,12 @@ def test_slurm(run_tool, tmp_path):
     out = run_tool(
         'slurm_train.sh', 'gpu', 'job', 'c.py', 'work', '--amp', env=environment
     ).stdout
-    for part in ('-p gpu', '--ntasks=4', '--ntasks-per-node=4', '--launcher slurm --amp'):
+    for part in (
+        '-p gpu',
+        '--ntasks=4',
+        '--ntasks-per-node=4',
+        '--launcher slurm --amp',
+    ):
         assert part in out
 
 
@@ -205,8 +238,14 @@ def test_imagenet_recipe(run_tool, small_in1k, imagenet, tmp_path):
     key = 'backbone.stages.0.blocks.0.large_kernel.smp.conv.kernel.weight'
     assert not torch.equal(raw[f'module.{key}'], averaged[key])
     run_tool(
-        'train.py', small_in1k, '--work-dir', tmp_path, '--resume', '--cfg-options',
-        *options, 'train_cfg.max_epochs=3',
+        'train.py',
+        small_in1k,
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        '--cfg-options',
+        *options,
+        'train_cfg.max_epochs=3',
     )
     assert load(tmp_path / 'epoch_3.pth')['meta']['epoch'] == 3
 
@@ -242,8 +281,13 @@ class TestBadInput:
                 f'train_dataloader.num_workers={workers}',
             ]
             message = self.fails(
-                run_tool, 'train.py', small_in1k, '--work-dir', tmp_path / 'w',
-                '--cfg-options', *options,
+                run_tool,
+                'train.py',
+                small_in1k,
+                '--work-dir',
+                tmp_path / 'w',
+                '--cfg-options',
+                *options,
             )
             assert str(broken) in message and 'mend or remove' in message
 
@@ -261,13 +305,20 @@ class TestBadInput:
     def test_broken_checkpoint(self, run_tool, tiny_config, tmp_path):
         (tmp_path / 'cut.pth').write_bytes(b'PK\x03\x04')
         message = self.fails(
-            run_tool, 'test.py', tiny_config, tmp_path / 'cut.pth', '--work-dir', tmp_path
+            run_tool,
+            'test.py',
+            tiny_config,
+            tmp_path / 'cut.pth',
+            '--work-dir',
+            tmp_path,
         )
         assert 'cut.pth' in message and 'truncated' in message
 
     def test_options_that_cannot_be(self, run_tool, tiny_config, tmp_path):
         where = ('--work-dir', tmp_path)
-        message = self.fails(run_tool, 'train.py', tiny_config, *where, '--resume', 'x.pth')
+        message = self.fails(
+            run_tool, 'train.py', tiny_config, *where, '--resume', 'x.pth'
+        )
         assert "'x.pth' does not exist" in message
         if not torch.cuda.is_available():
             message = self.fails(run_tool, 'train.py', tiny_config, *where, '--amp')

@@ -4,9 +4,15 @@ data_preprocessor = dict(num_classes=10, mean=[78.0] * 3, std=[96.0] * 3, to_rgb
 resize = dict(type='Resize', scale=32, interpolation='bicubic')
 train_pipeline = [
     resize,
-    dict(type='Rotate', magnitude_range=(0, 15), magnitude_std='inf', prob=0.5, pad_val=0),
     dict(
-        type='Translate', magnitude_range=(0, 0.1), magnitude_std='inf', prob=0.5, pad_val=0
+        type='Rotate', magnitude_range=(0, 15), magnitude_std='inf', prob=0.5, pad_val=0
+    ),
+    dict(
+        type='Translate',
+        magnitude_range=(0, 0.1),
+        magnitude_std='inf',
+        prob=0.5,
+        pad_val=0,
     ),
     dict(
         type='Translate',
@@ -16,7 +22,9 @@ train_pipeline = [
         prob=0.5,
         pad_val=0,
     ),
-    dict(type='Shear', magnitude_range=(0, 0.2), magnitude_std='inf', prob=0.5, pad_val=0),
+    dict(
+        type='Shear', magnitude_range=(0, 0.2), magnitude_std='inf', prob=0.5, pad_val=0
+    ),
     dict(type='PackInputs', meta_keys=('sample_idx',)),
 ]
 test_pipeline = [resize, dict(type='PackInputs', meta_keys=('sample_idx',))]

@@ -68,7 +68,11 @@ class LargeKernelConv(nn.Module):
         self.small_conv = None
         if not deploy:
             self.small_conv = _conv(
-                channels, channels, small_kernel_size, groups=channels, norm_cfg=norm_cfg
+                channels,
+                channels,
+                small_kernel_size,
+                groups=channels,
+                norm_cfg=norm_cfg,
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -219,7 +223,9 @@ class SMPStage(nn.Module):
                 )
             )
             self.blocks.append(
-                ConvFFN(channels, int(channels * ffn_ratio), drop_path_rates[i], norm_cfg)
+                ConvFFN(
+                    channels, int(channels * ffn_ratio), drop_path_rates[i], norm_cfg
+                )
             )
 
     def forward(self, x: Tensor) -> Tensor:
