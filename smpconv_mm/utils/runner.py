@@ -6,7 +6,11 @@ config's ``default_scope`` decides which package its names belong to.
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
+import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -21,6 +25,19 @@ from mmengine.runner import Runner
 
 from .checkpoint import CheckpointError, find_latest
 
+_PACKAGE = Path(__file__).parents[1]
+
+# What MMEngine reads from a config besides the arguments of its runner
+_OTHER_KEYS = (
+    'auto_scale_lr',
+    'compile',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+)
+
 
 class UsageError(RuntimeError):
     """The user can mend this; the message says what and how."""
@@ -30,11 +47,21 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config file and apply ``--cfg-options``.
 
     Raises:
-        UsageError: If the file does not exist.
+        UsageError: If the file does not exist, or an option names a part that
+            neither the config nor MMEngine's runner knows.
     """
     if not Path(path).is_file():
         raise UsageError(f'config file {path!r} does not exist')
     cfg = Config.fromfile(path)
+    known = {*cfg, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS}
+    for option in options or {}:
+        part = option.split('.')[0]
+        if part not in known:
+            close = difflib.get_close_matches(part, known, n=1)
+            hint = f', did you mean {close[0]!r}?' if close else ''
+            raise UsageError(
+                f'--cfg-options {option}: the config has no part {part!r}{hint}'
+            )
     if options:
         cfg.merge_from_dict(options)
     return cfg
@@ -199,14 +226,9 @@ def plain_errors() -> Iterator[None]:
     except (UsageError, CheckpointError) as error:
         message = str(error)
         cause = error
-    except (AssertionError, FileNotFoundError) as error:
-        # what mmcv raises, through a loader's worker or not
-        if 'failed to load image' in str(error):
-            message = str(error).strip().splitlines()[-1].split(': ', 1)[-1]
-            message += ': the file is not an image or is damaged; mend or remove it'
-        elif isinstance(error, FileNotFoundError) and error.filename:
-            message = f'{error.filename} does not exist'
-        else:
+    except (AssertionError, OSError, TypeError, ValueError, KeyError) as error:
+        message = _in_plain_words(error)
+        if message is None:
             raise
         cause = error
     else:
@@ -214,3 +236,23 @@ def plain_errors() -> Iterator[None]:
     if os.environ.get('SMPCONV_MM_TRACEBACK') == '1':
         raise cause
     raise SystemExit(f'error: {message}') from None
+
+
+def _in_plain_words(error: Exception) -> str | None:
+    """Say what a library's error means, if it is one that the user can mend."""
+    text = str(error).strip()
+    if 'failed to load image' in text:  # mmcv, through a loader's worker or not
+        image = text.splitlines()[-1].split(': ', 1)[-1]
+        return f'{image}: the file is not an image or is damaged; mend or remove it'
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f'{error.filename} does not exist'
+    unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
+    if unknown:
+        owner, key = unknown.groups()
+        return f'config: {owner} has no argument {key!r}; correct or remove that key'
+    if isinstance(error, KeyError) and ' is not in the ' in text:
+        return f'config: {text.strip(chr(34))}'
+    innermost = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    if Path(innermost.f_code.co_filename).is_relative_to(_PACKAGE):
+        return text  # ours, written for the user
+    return None

@@ -28,7 +28,8 @@ def test_every_backbone_has_small_arguments():
 
 def build(name, **kwargs):
     torch.manual_seed(0)
-    backbone = MODELS.build(dict(type=name, **{**SMALL[name][0], **kwargs}))
+    cfg = {**SMALL[name][0], **kwargs}
+    backbone = MODELS.build(dict(type=f'smpconv_mm.{name}', **cfg))
     backbone.init_weights()
     # norms and points away from their initial values
     for module in backbone.modules():
@@ -68,7 +69,10 @@ def test_gradients_reach_every_parameter(name):
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_state_dict_round_trip(name):
-    one, two = build(name).eval(), MODELS.build(dict(type=name, **SMALL[name][0]))
+    one, two = (
+        build(name).eval(),
+        MODELS.build(dict(type=f'smpconv_mm.{name}', **SMALL[name][0])),
+    )
     file = io.BytesIO()
     torch.save(one.state_dict(), file)
     file.seek(0)
@@ -89,7 +93,9 @@ def test_deploy_form_is_equal(name, dtype, tolerance):
         switch_to_deploy(backbone)
         for a, b in zip(backbone(x), expected):
             assert_close(a, b, tolerance)
-        direct = MODELS.build(dict(type=name, **SMALL[name][0], deploy=True)).to(dtype)
+        direct = MODELS.build(
+            dict(type=f'smpconv_mm.{name}', **SMALL[name][0], deploy=True)
+        ).to(dtype)
         direct.load_state_dict(backbone.state_dict(), strict=True)
         for a, b in zip(direct.eval()(x), expected):
             assert_close(a, b, tolerance)

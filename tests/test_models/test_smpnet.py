@@ -189,7 +189,7 @@ def test_unknown_key_in_a_config():
         from smpconv_mm.registry import MODELS
 
         assert isinstance(MODELS, Registry)
-        MODELS.build(dict(type='SMPNet', n_pts=3))
+        MODELS.build(dict(type='smpconv_mm.SMPNet', n_pts=3))
 
 
 @pytest.mark.parametrize(

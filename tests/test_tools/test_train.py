@@ -314,6 +314,25 @@ class TestBadInput:
         )
         assert 'cut.pth' in message and 'truncated' in message
 
+    @pytest.mark.parametrize(
+        'option, message',
+        [
+            (
+                'trian_cfg.max_epochs=1',
+                "no part 'trian_cfg', did you mean 'train_cfg'?",
+            ),
+            ('train_cfg.epochs=1', "EpochBasedTrainLoop has no argument 'epochs'"),
+            ('model.backbone.n_pts=3', "SMPNet has no argument 'n_pts'; correct or"),
+            ('model.backbone.small_kernel_size=4', 'kernel sizes must be odd'),
+            ('model.backbone.type=smpconv_mm.SMPNit', 'SMPNit is not in the'),
+        ],
+    )
+    def test_mistakes_in_a_config(
+        self, run_tool, tiny_config, tmp_path, option, message
+    ):
+        args = ('--work-dir', tmp_path, '--cfg-options', option)
+        assert message in self.fails(run_tool, 'train.py', tiny_config, *args)
+
     def test_options_that_cannot_be(self, run_tool, tiny_config, tmp_path):
         where = ('--work-dir', tmp_path)
         message = self.fails(
