@@ -287,12 +287,10 @@ else
     ok 'already there'
   else
     if ! ls "$wheels"/*.whl > /dev/null 2>&1; then
-      echo '    compiling; about 8 minutes on 2 cores'
+      echo '    compiling; 10 to 20 minutes on 2 cores'
       mkdir -p "$cache"
       build=$(mktemp -d "$cache/build.XXXXXX")
       [ $cuda = on ] || export CUDA_VISIBLE_DEVICES=
-      # Python's own flags would add debug symbols: half as much work again.
-      CXXFLAGS=${CXXFLAGS:--O2 -DNDEBUG} \
       MAX_JOBS=${MAX_JOBS:-$(nproc)} MMCV_WITH_OPS=1 \
       FORCE_CUDA=$([ $cuda = on ] && echo 1 || echo 0) TMPDIR=$build \
         run "$py" -m pip wheel -v --no-deps --no-build-isolation --no-cache-dir \
