@@ -163,23 +163,30 @@ def find_latest(work_dir: str | Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _history_buffer_method(owner: type, name: str) -> object:
-    """Stand in for ``getattr``, by which a HistoryBuffer pickles its methods.
+# Types that pickle some of their own functions by getattr, and which
+_OWN_FUNCTIONS = {
+    'HistoryBuffer': ('min', 'max', 'mean', 'current'),
+    'OneCycleParamScheduler': ('_annealing_cos', '_annealing_linear'),
+}
+
+
+def _own_function(owner: type, name: str) -> object:
+    """Stand in for ``getattr`` in the checkpoints of MMEngine.
 
     Allowing ``getattr`` itself would open every attribute of every allowed type.
     """
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise pickle.UnpicklingError(
-            f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})'
-        )
-    return getattr(HistoryBuffer, name)
+    if owner in (HistoryBuffer, OneCycleParamScheduler):
+        if name in _OWN_FUNCTIONS[owner.__name__]:
+            return getattr(owner, name)
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr {owner} {name}')
 
 
 # torch compares these names with those in the file
-_history_buffer_method.__module__ = 'builtins'
-_history_buffer_method.__name__ = _history_buffer_method.__qualname__ = 'getattr'
+_own_function.__module__ = 'builtins'
+_own_function.__name__ = _own_function.__qualname__ = 'getattr'
 
 
 def register_with_mmengine() -> None:
@@ -196,17 +203,19 @@ def register_with_mmengine() -> None:
     import numpy as np
     from mmengine.fileio import LocalBackend, register_backend
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     from mmengine.runner.checkpoint import CheckpointLoader
 
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            OneCycleParamScheduler,
             np.ndarray,
             np.dtype,
             multiarray._reconstruct,
             multiarray.scalar,
-            _history_buffer_method,
+            _own_function,
             *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'b1')),
         ]
     )

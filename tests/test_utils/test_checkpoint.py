@@ -53,6 +53,17 @@ def test_mmengine_checkpoint_loads_with_weights_only(tmp_path):
         assert hub['runtime_info']['best'] == 99.5
 
 
+def test_state_of_every_scheduler_loads(tmp_path):
+    """One of them pickles a function of its own."""
+    from mmengine.optim import OneCycleLR
+
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
+    scheduler = OneCycleLR(optimizer, eta_max=0.1, total_steps=10)
+    torch.save(dict(param_schedulers=[scheduler.state_dict()]), tmp_path / 'a.pth')
+    (state,) = ckpt.load(tmp_path / 'a.pth')['param_schedulers']
+    scheduler.load_state_dict(state)
+
+
 def test_malicious_checkpoint_is_not_executed(tmp_path):
     trace = tmp_path / 'executed'
     torch.save(dict(state_dict={}, x=Payload(trace)), tmp_path / 'bad.pth')
