@@ -17,7 +17,13 @@ def run_tool():
         command = [sys.executable, ROOT / 'tools' / name, *map(str, args)]
         if name.endswith('.sh'):
             command = ['bash', *command[1:]]
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **kwargs.pop('env', {})}
+        environment = {
+            **os.environ,
+            'VIRTUAL_ENV': sys.prefix,
+            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+            'OMP_NUM_THREADS': '1',
+            **kwargs.pop('env', {}),
+        }
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, **kwargs
         )

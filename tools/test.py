@@ -3,7 +3,6 @@
 import argparse
 import os
 
-import mmengine
 from mmengine.config import DictAction
 from mmengine.evaluator import DumpResults
 
@@ -70,7 +69,8 @@ def main() -> None:
             runner.test_evaluator.metrics.append(DumpResults(args.out))
         metrics = runner.test()
         if args.out_item == 'metrics':
-            mmengine.dump(metrics, args.out)
+            utils.write_metrics(metrics, args.out)
+        utils.leave_group()
 
 
 if __name__ == '__main__':

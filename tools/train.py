@@ -64,6 +64,7 @@ def main() -> None:
             utils.set_auto_scale_lr(cfg)
         utils.check_data(cfg, ('train', 'val'))
         utils.build_runner(cfg, args.launcher).train()
+        utils.leave_group()
 
 
 if __name__ == '__main__':

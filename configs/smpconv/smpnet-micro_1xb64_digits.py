@@ -19,7 +19,7 @@ model = dict(
     ),
 )
 
-max_epochs = 60
+max_epochs = 40
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),

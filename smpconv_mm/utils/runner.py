@@ -16,14 +16,16 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
+import mmengine
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import is_cuda_available
+from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .checkpoint import CheckpointError, find_latest
+from .checkpoint import CheckpointError, atomic_path, find_latest
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -200,6 +202,20 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def write_metrics(metrics: dict, path: str) -> None:
+    """Write metrics as .json, .yaml or .pkl; one process does it."""
+    if is_main_process():
+        with atomic_path(path) as temporary:
+            mmengine.dump(metrics, str(temporary))
+
+
+def leave_group() -> None:
+    """End a distributed run in order; its threads would outlive the interpreter."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def _replace_type(node, old: str, new: str) -> bool:
