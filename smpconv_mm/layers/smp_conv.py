@@ -173,6 +173,8 @@ class _SMPConv(nn.Module):
             bias = None if bias is None else bias.to(input.dtype)
         if self._depthwise2d and self._keeps_size():
             return ops.depthwise_conv2d(input, weight, bias)
+        if self.causal and self.stride == self.dilation == (1,) and self.groups == 1:
+            return ops.causal_conv1d(input, weight, bias)
         if self.causal:
             input = F.pad(input, (self.dilation[0] * (self._size[0] - 1), 0))
         return _CONV[self.ndim](

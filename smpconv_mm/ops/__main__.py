@@ -30,7 +30,7 @@ def main() -> None:
     if not isinstance(dtype, torch.dtype):
         parser.error(f'--dtype {args.dtype!r} is not a dtype of torch')
 
-    _, channels, k = args.shape[0], args.shape[1], args.kernel_size
+    channels, k = args.shape[1], args.kernel_size
     meta = dict(dtype=dtype, device=args.device)
     points = max(1, k * k // 4)
     examples = {
@@ -41,10 +41,14 @@ def main() -> None:
         ),
         'smp_kernel': (
             torch.empty(1, points, 2, **meta),
-            torch.empty(1, points, **meta),
+            torch.full((1, points), 4 / k, **meta),
             torch.empty(1, channels, points, **meta),
             (k, k),
             False,
+        ),
+        'causal_conv1d': (
+            torch.empty(args.shape[0], 30, 784, **meta),
+            torch.empty(30, 30, 784, **meta),
         ),
     }
     print(f'torch {torch.__version__}, {args.device}, {args.dtype}')

@@ -32,12 +32,16 @@ class Backend:
             when ``fn`` can serve them, else the failing condition with its
             value.
         needs (str): What it needs, in words, for :func:`explain`.
+        slower (Callable): Takes the same arguments and returns ``None``, or why
+            a later backend is faster for them; ``auto`` then goes on, a user
+            who forces the backend gets it.
     """
 
     name: str
     fn: Callable
     unsupported: Callable[..., str | None]
     needs: str
+    slower: Callable[..., str | None]
 
 
 _TABLES: dict[str, list[Backend]] = {}
@@ -50,11 +54,12 @@ def register_backend(
     name: str,
     unsupported: Callable[..., str | None] = lambda *args: None,
     needs: str = 'nothing',
+    slower: Callable[..., str | None] = lambda *args: None,
 ) -> Callable[[Callable], Callable]:
     """Append the decorated function to the table of ``op`` (best first)."""
 
     def decorator(fn: Callable) -> Callable:
-        _TABLES.setdefault(op, []).append(Backend(name, fn, unsupported, needs))
+        _TABLES.setdefault(op, []).append(Backend(name, fn, unsupported, needs, slower))
         return fn
 
     return decorator
@@ -116,7 +121,7 @@ def choose(op: str, backend: str, *args) -> Backend:
             raise RuntimeError(f'{op}: backend {backend!r} cannot run: {reason}')
         return chosen
     for chosen in _TABLES[op]:
-        if chosen.unsupported(*args) is None:
+        if chosen.unsupported(*args) is None and chosen.slower(*args) is None:
             if not torch.compiler.is_compiling() and (op, chosen.name) not in _LOGGED:
                 _LOGGED.add((op, chosen.name))
                 logger.debug('%s: using backend %r', op, chosen.name)
@@ -159,5 +164,8 @@ def explain(op: str, *args) -> str:
             lines.append(f'{backend.name}: needs {backend.needs}')
         else:
             reason = backend.unsupported(*args)
+            if reason is None:
+                reason = backend.slower(*args)
+                reason = reason and f'can run, but {reason}'
             lines.append(f'{backend.name}: {"can run" if reason is None else reason}')
     return '\n'.join(lines)

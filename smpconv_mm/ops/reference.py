@@ -31,6 +31,20 @@ def depthwise_conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None):
     return out if bias is None else out + bias[None, :, None, None]
 
 
+def causal_conv1d(input: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Definition of :func:`smpconv_mm.ops.causal_conv1d`, sample by sample."""
+    taps = kernel.shape[-1]
+    out = []
+    for t in range(input.shape[-1]):
+        first = max(0, t - taps + 1)
+        seen = input[..., first : t + 1]
+        out.append(
+            torch.einsum('nij,oij->no', seen, kernel[..., taps - seen.shape[-1] :])
+        )
+    out = torch.stack(out, dim=-1)
+    return out if bias is None else out + bias[:, None]
+
+
 def smp_kernel(
     coord: Tensor, radius: Tensor, weight: Tensor, size, *, normalize: bool = False
 ) -> Tensor:
@@ -47,7 +61,7 @@ def smp_kernel(
         hat = (1 - distance / radius).clamp(min=0)  # (G, P)
         value = (weight * hat[:, None]).sum(-1)  # (G, I)
         if normalize:
-            value = value / ((hat != 0).sum(-1, keepdim=True) + 1e-6)
+            value = value / ((hat != 0).sum(-1, keepdim=True).to(hat) + 1e-6)
         places.append(value)
     return torch.stack(places, dim=-1).reshape(*weight.shape[:2], *size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
 
 import torch
 from torch import Tensor
@@ -90,31 +91,128 @@ def _check(coord: Tensor, radius: Tensor, weight: Tensor, size: tuple) -> None:
         )
 
 
+def _unsupported_window(coord, radius, weight, size, normalize) -> str | None:
+    if torch.compiler.is_compiling():
+        return 'its array sizes depend on the radii, which torch.compile cannot trace'
+    if coord.is_cuda and torch.cuda.is_current_stream_capturing():
+        return 'it reads the largest radius, which a graph capture forbids'
+    return None
+
+
+def _slower_window(coord, radius, weight, size, normalize) -> str | None:
+    touched, places = prod(_window(radius, size)), prod(size)
+    if touched * _WINDOW_COST > places:
+        return (
+            f'a point touches up to {touched} of {places} places, more than one in '
+            f'{_WINDOW_COST}: a dense product is faster'
+        )
+    return None
+
+
+# Writing one height to its place takes about as long as this many places of the
+# dense product (measured on two CPU cores).
+_WINDOW_COST = 64
+
+
+@register_backend(
+    'smp_kernel',
+    'window',
+    _unsupported_window,
+    'points that touch few places; no tracing',
+    _slower_window,
+)
+def _by_window(
+    coord: Tensor, radius: Tensor, weight: Tensor, size: tuple, normalize: bool
+) -> Tensor:
+    """Heights at the places around each point only, added up where they fall.
+
+    Besides the kernel it holds arrays of (G, I, P, places a point touches).
+    """
+    dtype = weight.dtype
+    coord, radius, weight = _at_least_float32(coord, radius, weight)
+    groups, points, dims = coord.shape
+    window = _window(radius, size)
+    distance = coord.new_zeros(())
+    place = torch.zeros((), dtype=torch.long, device=coord.device)
+    for axis, (n, width) in enumerate(zip(size, window)):
+        centre = coord[..., dims - 1 - axis]
+        grid = _axis(axis, size, coord)
+        first = _first_place(centre.detach(), radius.detach(), axis, n, width, dims)
+        index = first[..., None] + torch.arange(width, device=coord.device)
+        offset = (centre[..., None] - grid[index]).abs()
+        shape = [groups, points] + [1] * dims
+        shape[2 + axis] = width
+        distance = distance + offset.view(shape)
+        place = place * n + index.view(shape)
+    height = (1 - distance / radius.view(groups, points, *[1] * dims)).relu()
+    height = height.reshape(groups, -1)
+    place = place.expand(groups, points, *window).reshape(groups, -1)
+    places = prod(size)
+    if normalize:
+        count = height.new_zeros(groups, places)
+        count.scatter_add_(1, place, (height != 0).to(height.dtype))
+        height = height / (count.gather(1, place) + 1e-6)
+    slices = weight.shape[1]
+    values = weight[..., None] * height.view(groups, 1, points, -1)
+    kernel = weight.new_zeros(groups, slices, places).scatter_add(
+        2, place[:, None].expand(-1, slices, -1), values.flatten(2)
+    )
+    return kernel.view(groups, slices, *size).to(dtype)
+
+
+def _window(radius: Tensor, size: tuple) -> list[int]:
+    """Places per axis that the widest point may touch."""
+    if not radius.numel():
+        return [1] * len(size)
+    reach = float(radius.detach().max())
+    return [min(n, int(reach * (n - 1) + 2 * _SLACK) + 1) for n in size]
+
+
+def _first_place(
+    centre: Tensor, radius: Tensor, axis: int, n: int, width: int, dims: int
+) -> Tensor:
+    """Index of the first place of each point's window, within the axis."""
+    if dims >= 2 and axis == dims - 2:
+        centre = -centre  # rows run downwards
+    first = (centre - radius + 1) * ((n - 1) / 2) - _SLACK
+    return first.ceil().clamp(0, n - width).long()
+
+
+# Share of a grid step by which rounding may misplace the edge of a window
+_SLACK = 0.01
+
+
+def _axis(axis: int, size: tuple, like: Tensor) -> Tensor:
+    """The coordinates of the places along an axis, in the order of its index."""
+    grid = _grid(size[axis], like.dtype, like.device)
+    # rows point up; -grid would be one ulp off where the grid is not symmetric
+    return grid.flip(0) if len(size) >= 2 and axis == len(size) - 2 else grid
+
+
+def _at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
+    if tensors[0].dtype in (torch.float16, torch.bfloat16):
+        return tuple(t.float() for t in tensors)
+    return tensors
+
+
 @register_backend('smp_kernel', 'dense')
 def _dense(
     coord: Tensor, radius: Tensor, weight: Tensor, size: tuple, normalize: bool
 ) -> Tensor:
     """Heights of all points at all places, then one matrix product."""
     dtype = weight.dtype
-    if dtype in (torch.float16, torch.bfloat16):
-        coord, radius, weight = coord.float(), radius.float(), weight.float()
+    coord, radius, weight = _at_least_float32(coord, radius, weight)
     groups, points, dims = coord.shape
     distance = coord.new_zeros((groups, points) + (1,) * dims)
-    for j in range(dims):
-        axis = dims - 1 - j
-        grid = _grid(size[axis], coord.dtype, coord.device)
-        if j == 1:
-            grid = grid.flip(0)
-        shape = [1] * dims
-        shape[axis] = size[axis]
-        offset = (coord[..., j, None] - grid).abs()
-        distance = distance + offset.view(groups, points, *shape)
+    for axis, n in enumerate(size):
+        shape = [groups, points] + [1] * dims
+        shape[2 + axis] = n
+        offset = (coord[..., dims - 1 - axis, None] - _axis(axis, size, coord)).abs()
+        distance = distance + offset.view(shape)
     height = (1 - distance.flatten(2) / radius[..., None]).relu()  # (G, P, places)
-    kernel = weight @ height
     if normalize:
-        count = (height != 0).sum(1, keepdim=True)
-        kernel = kernel / (count + 1e-6)
-    return kernel.view(*weight.shape[:2], *size).to(dtype)
+        height = height / ((height != 0).sum(1, keepdim=True).to(height) + 1e-6)
+    return (weight @ height).view(*weight.shape[:2], *size).to(dtype)
 
 
 def _grid(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:

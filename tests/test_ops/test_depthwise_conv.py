@@ -114,6 +114,69 @@ def test_autocast(dtype):
     assert_close(out, ops.reference.depthwise_conv2d(*tensors), 2e-2)
 
 
+@pytest.mark.parametrize('shape', [*SHAPES, (0, 3, 5, 5, 3, 3)], ids=str)
+def test_operators_pass_opcheck(shape):
+    (x, weight, bias), grad = make(shape, torch.float32)
+    tensors = [t.requires_grad_() for t in (x, weight, bias, grad)]
+    x, weight, bias, grad = tensors
+    ops_ = torch.ops.smpconv_mm
+    for b in (bias, None):
+        torch.library.opcheck(ops_.depthwise_conv2d.default, (x, weight, b, 'onednn'))
+    args = (x, grad, *weight.shape[2:], 'onednn')
+    torch.library.opcheck(ops_.depthwise_conv2d_weight.default, args)
+
+
+def test_derivatives_of_derivatives():
+    """Against autograd through the reference, in float64."""
+    tensors, probe = make((2, 3, 9, 7, 5, 3), torch.float32, bias=False)
+    x, weight, _ = tensors
+
+    def second(function, x, weight, probe):
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        out = function(x, weight)
+        first = torch.autograd.grad(
+            (out * probe).square().sum(), (x, weight), create_graph=True
+        )
+        total = sum((g**3).sum() for g in first)
+        return torch.autograd.grad(total, (x, weight))
+
+    actual = second(ops.depthwise_conv2d, x, weight, probe)
+    expected = second(
+        ops.reference.depthwise_conv2d, x.double(), weight.double(), probe.double()
+    )
+    for a, e in zip(actual, expected):
+        assert_close(a, e, 1e-4)
+
+
+def test_operations_are_counted():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    (x, weight, _), _ = make((2, 4, 9, 7, 5, 3), torch.float32)
+    x.requires_grad_()
+    weight.requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        ops.depthwise_conv2d(x, weight).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * x.numel() * 15
+
+
+def test_plain_convolution_where_no_gradient_is_wanted():
+    """So that exporters need not know operators of ours."""
+    (x, weight, _), _ = make((1, 4, 9, 9, 5, 5), torch.float32)
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(weight)
+
+        def forward(self, x):
+            return ops.depthwise_conv2d(x, self.weight)
+
+    graph = torch.export.export(Net(), (x,)).graph
+    called = [str(n.target) for n in graph.nodes if n.op == 'call_function']
+    assert any('conv2d' in c for c in called)
+    assert not any('smpconv_mm' in c for c in called)
+
+
 def test_compile_has_no_graph_break():
     compiled = torch.compile(ops.depthwise_conv2d, fullgraph=True, backend='aot_eager')
     tensors, probe = make((2, 4, 9, 9, 5, 5), torch.float32)

@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def calls(monkeypatch):
             seen.append(backend.name)
             return backend.fn(*args)
 
-        return dispatch.Backend(backend.name, fn, backend.unsupported, backend.needs)
+        return replace(backend, fn=fn)
 
     table = [spy(b) for b in dispatch._TABLES['depthwise_conv2d']]
     monkeypatch.setitem(dispatch._TABLES, 'depthwise_conv2d', table)

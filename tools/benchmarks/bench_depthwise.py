@@ -1,0 +1,101 @@
+"""Large depthwise convolutions: ours against torch's, all in one run.
+
+Times are medians in milliseconds; "x" is how many times faster ours is than
+F.conv2d on contiguous (NCHW) maps, which is how other packages call it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+import torch.nn.functional as F
+from timing import environment, measure, table, write
+
+from smpconv_mm.ops import depthwise_conv2d
+
+# channels, side of the map, side of the kernel: the stages of SMPNet-T
+STAGES = [(96, 56, 31), (192, 28, 29), (384, 14, 27), (768, 7, 13)]
+
+
+def contenders(device: str):
+    """Name, convolution, memory format of the maps."""
+
+    def conv2d(x, w):
+        return F.conv2d(x, w, padding=w.shape[-1] // 2, groups=len(w))
+
+    ours = torch.channels_last if device == 'cpu' else torch.contiguous_format
+    return {
+        'ours': (depthwise_conv2d, ours),
+        'nchw': (conv2d, torch.contiguous_format),
+        'channels_last': (conv2d, torch.channels_last),
+    }
+
+
+def passes(conv, x, weight, seconds):
+    """Time of forward, input gradient, weight gradient, and all together."""
+    device = x.device.type
+    x, weight = x.requires_grad_(), weight.requires_grad_()
+    out = conv(x, weight)
+    grad = torch.randn_like(out)
+
+    def backward(inputs):
+        return lambda: torch.autograd.grad(out, inputs, grad, retain_graph=True)
+
+    with torch.no_grad():
+        forward = measure(lambda: conv(x, weight), device, seconds)
+    dx = measure(backward([x]), device, seconds)
+    dw = measure(backward([weight]), device, seconds)
+
+    def step():
+        torch.autograd.grad(conv(x, weight), [x, weight], grad)
+
+    return dict(forward=forward, dx=dx, dw=dw, step=measure(step, device, seconds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--dtype', default=None, help='float32, bfloat16, float16')
+    parser.add_argument('--batch', type=int, help='default: 8 on the CPU, 64 on a GPU')
+    parser.add_argument('--threads', type=int, default=2, help='of the CPU')
+    parser.add_argument('--seconds', type=float, default=1.0, help='per measurement')
+    parser.add_argument('--json', help='write the results here')
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.backends.cudnn.benchmark = True
+    dtype = getattr(
+        torch, args.dtype or ('float32' if args.device == 'cpu' else 'bfloat16')
+    )
+    batch = args.batch or (8 if args.device == 'cpu' else 64)
+
+    print(environment(args.device), dtype, f'batch {batch}')
+    rows = []
+    shapes = [*STAGES, (96, 56, 63)]
+    for channels, side, k in shapes:
+        for name, (conv, layout) in contenders(args.device).items():
+            make = dict(device=args.device, dtype=dtype)
+            x = torch.randn(batch, channels, side, side, **make)
+            weight = torch.randn(channels, 1, k, k, **make) / k
+            x = x.contiguous(memory_format=layout)
+            shape = f'{channels}x{side}x{side} K{k}'
+            times = passes(conv, x, weight, args.seconds)
+            rows.append(dict(shape=shape, contender=name, **times))
+            print(table(rows).splitlines()[-1], flush=True)
+    by = {(row['shape'], row['contender']): row for row in rows}
+    for row in rows:
+        base = by[row['shape'], 'nchw']
+        for key in ('forward', 'dx', 'dw', 'step'):
+            row[f'{key} x'] = base[key] / row[key]
+    print('\n' + table(rows))
+    small, large = (by[f'96x56x56 K{k}', 'ours']['step'] for k in (31, 63))
+    print(
+        f'\nours, 56x56: a step with K = 63 takes {large / small:.2f} times one with K = 31'
+    )
+    write(args.json, args.device, rows)
+
+
+if __name__ == '__main__':
+    main()
