@@ -92,7 +92,7 @@ def main() -> None:
     print('\n' + table(rows))
     small, large = (by[f'96x56x56 K{k}', 'ours']['step'] for k in (31, 63))
     print(
-        f'\nours, 56x56: a step with K = 63 takes {large / small:.2f} times one with K = 31'
+        f'\nours at 56x56: a step with K 63 takes {large / small:.2f} times one with K 31'
     )
     write(args.json, args.device, rows)
 

@@ -6,11 +6,18 @@ Times are medians in milliseconds of forward and backward.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import torch
 from timing import environment, measure, table, write
 
 from smpconv_mm.ops import causal_conv1d
+
+
+def step(method, x, kernel, grad):
+    """Forward and backward."""
+    out = causal_conv1d(x, kernel, method=method)
+    torch.autograd.grad(out, (x, kernel), grad)
 
 
 def main() -> None:
@@ -36,12 +43,8 @@ def main() -> None:
             grad = torch.randn_like(x)
             row = dict(length=length, taps=taps)
             for method in ('direct', 'fft'):
-
-                def step(method=method):
-                    out = causal_conv1d(x, kernel, method=method)
-                    torch.autograd.grad(out, (x, kernel), grad)
-
-                row[method] = measure(step, args.device, args.seconds)
+                function = partial(step, method, x, kernel, grad)
+                row[method] = measure(function, args.device, args.seconds)
             row['direct / fft'] = row['direct'] / row['fft']
             rows.append(row)
     print(table(rows))

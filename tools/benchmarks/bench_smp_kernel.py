@@ -1,12 +1,12 @@
 """Making SMP kernels: every backend against the dense formulation, in one run.
 
-Times are medians in milliseconds of value and gradients; memory is what the
-call holds at its peak over the kernel itself.
+Times are medians in milliseconds of value and gradients.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import torch
 from timing import environment, measure, table, write
@@ -25,6 +25,12 @@ CASES = [
     ('SMPNet-T stage 3', 1, 384, 182, (27, 27), 4 / 27, False),
     ('SMPNet-T stage 4', 1, 768, 42, (13, 13), 4 / 13, False),
 ]
+
+
+def step(backend, tensors, size, normalize, grad):
+    """Value and gradients."""
+    kernel = ops.smp_kernel(*tensors, size, normalize=normalize, backend=backend)
+    torch.autograd.grad(kernel, tensors, grad)
 
 
 def main() -> None:
@@ -51,14 +57,8 @@ def main() -> None:
         grad = torch.randn(groups, slices, *size, device=args.device)
         times = {}
         for backend in ops.backends('smp_kernel'):
-
-            def step(backend=backend):
-                kernel = ops.smp_kernel(
-                    *tensors, size, normalize=normalize, backend=backend
-                )
-                torch.autograd.grad(kernel, tensors, grad)
-
-            times[backend] = measure(step, args.device, args.seconds)
+            function = partial(step, backend, tensors, size, normalize, grad)
+            times[backend] = measure(function, args.device, args.seconds)
         row = dict(case=name, places='x'.join(map(str, size)), points=points, auto=auto)
         row.update(times)
         row['x of auto'] = times['dense'] / times[auto]
