@@ -13,8 +13,7 @@ export MPLBACKEND=Agg PYTHONUNBUFFERED=1
 
 "$py" tools/train.py "$config" --work-dir "$work" "$@"
 
-checkpoint=$(ls -t "$work"/best_accuracy_top1*.pth 2> /dev/null | head -n 1)
-[ -n "$checkpoint" ] || checkpoint=$(cat "$work/last_checkpoint")
+checkpoint=$(cat "$work/last_checkpoint")
 
 "$py" tools/analysis_tools/plot_curves.py "$work" --out "$work/curves.png"
 "$py" tools/visualization/vis_kernels.py "$config" "$checkpoint" --out "$work/kernels.png"
@@ -22,19 +21,17 @@ checkpoint=$(ls -t "$work"/best_accuracy_top1*.pth 2> /dev/null | head -n 1)
   --out "$work/confusion_matrix.png"
 
 accuracy=$("$py" - "$work" <<'PY'
-import json
 import sys
-from pathlib import Path
 
-log = max(Path(sys.argv[1]).glob('*/vis_data/scalars.json'))
-lines = [json.loads(line) for line in log.read_text().splitlines()]
-tops = [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
-print('%.2f' % max(tops, default=float('nan')))
+from smpconv_mm.visualization import read_scalars
+
+top1 = read_scalars(sys.argv[1])['accuracy/top1']
+print('%.2f %% after epoch %d' % (top1[-1][1], top1[-1][0]))
 PY
 )
 cat <<END
 
-Top-1 accuracy on the held-out digits: $accuracy %
+Top-1 accuracy on the held-out digits: $accuracy
   checkpoint        $checkpoint
   training curves   $work/curves.png
   kernels           $work/kernels.png

@@ -1,5 +1,9 @@
 # Runs anywhere: real handwritten digits, minutes on two CPU cores.
-_base_ = ['../_base_/datasets/digits_32.py', '../_base_/default_runtime.py']
+_base_ = [
+    '../_base_/datasets/digits_32.py',
+    '../_base_/schedules/smp_adamw.py',
+    '../_base_/default_runtime.py',
+]
 
 model = dict(
     type='mmpretrain.ImageClassifier',
@@ -20,19 +24,6 @@ model = dict(
 )
 
 max_epochs = 40
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,
-        custom_keys={
-            '.kernel.coord': dict(decay_mult=0.0),
-            '.kernel.radius': dict(lr_mult=0.1, decay_mult=0.0),
-        },
-    ),
-)
 param_scheduler = [
     dict(
         type='LinearLR',

@@ -1,23 +1,9 @@
 # The published recipe: AdamW at 4e-3 for 2048 images a step, ten epochs of
 # warm-up from 0, then half a cosine to 1e-6. float32 throughout, no clipping.
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(
-        type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05
-    ),
-    # 4 GPUs x 256 images x 2 = 2048
-    accumulative_counts=2,
-    paramwise_cfg=dict(
-        # one-dimensional parameters (norms, biases) do not decay
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,
-        custom_keys={
-            '.kernel.coord': dict(decay_mult=0.0),
-            '.kernel.radius': dict(lr_mult=0.1, decay_mult=0.0),
-        },
-    ),
-)
+_base_ = './smp_adamw.py'
+
+# 4 GPUs x 256 images x 2 = 2048
+optim_wrapper = dict(accumulative_counts=2)
 param_scheduler = [
     dict(
         type='LinearLR',
