@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import prod
+from math import isfinite, prod
 
 import torch
 from torch import Tensor
@@ -100,7 +100,10 @@ def _unsupported_window(coord, radius, weight, size, normalize) -> str | None:
 
 
 def _slower_window(coord, radius, weight, size, normalize) -> str | None:
-    touched, places = prod(_window(radius, size)), prod(size)
+    places = prod(size)
+    if coord.is_cuda and places < _WINDOW_ON_GPU:
+        return f'it makes the GPU wait for the largest radius, for {places} places only'
+    touched = prod(_window(radius, size))
     if touched * _WINDOW_COST > places:
         return (
             f'a point touches up to {touched} of {places} places, more than one in '
@@ -112,6 +115,7 @@ def _slower_window(coord, radius, weight, size, normalize) -> str | None:
 # Writing one height to its place takes about as long as this many places of the
 # dense product (measured on two CPU cores).
 _WINDOW_COST = 64
+_WINDOW_ON_GPU = 4096
 
 
 @register_backend(
@@ -137,7 +141,10 @@ def _by_window(
     for axis, (n, width) in enumerate(zip(size, window)):
         centre = coord[..., dims - 1 - axis]
         grid = _axis(axis, size, coord)
-        first = _first_place(centre.detach(), radius.detach(), axis, n, width, dims)
+        if dims >= 2 and axis == dims - 2:
+            first = _first_place(-centre.detach(), radius.detach(), n, width)
+        else:
+            first = _first_place(centre.detach(), radius.detach(), n, width)
         index = first[..., None] + torch.arange(width, device=coord.device)
         offset = (centre[..., None] - grid[index]).abs()
         shape = [groups, points] + [1] * dims
@@ -162,20 +169,16 @@ def _by_window(
 
 def _window(radius: Tensor, size: tuple) -> list[int]:
     """Places per axis that the widest point may touch."""
-    if not radius.numel():
-        return [1] * len(size)
     reach = float(radius.detach().max())
-    return [min(n, int(reach * (n - 1) + 2 * _SLACK) + 1) for n in size]
+    if not isfinite(reach):
+        return list(size)
+    return [max(1, min(n, int(reach * (n - 1) + 2 * _SLACK) + 1)) for n in size]
 
 
-def _first_place(
-    centre: Tensor, radius: Tensor, axis: int, n: int, width: int, dims: int
-) -> Tensor:
-    """Index of the first place of each point's window, within the axis."""
-    if dims >= 2 and axis == dims - 2:
-        centre = -centre  # rows run downwards
+def _first_place(centre: Tensor, radius: Tensor, n: int, width: int) -> Tensor:
+    """Index of the first place of each point's window; centres grow with it."""
     first = (centre - radius + 1) * ((n - 1) / 2) - _SLACK
-    return first.ceil().clamp(0, n - width).long()
+    return first.ceil().nan_to_num(0).clamp(0, n - width).long()
 
 
 # Share of a grid step by which rounding may misplace the edge of a window

@@ -98,11 +98,61 @@ def test_extreme_points(coord, radius):
         torch.ones(1, 1, 2, dtype=torch.float64),
     )
     for normalize in (False, True):
-        assert_close(
-            ops.smp_kernel(*tensors, (4, 6), normalize=normalize),
-            ops.reference.smp_kernel(*tensors, (4, 6), normalize=normalize),
-            1e-12,
-        )
+        expected = ops.reference.smp_kernel(*tensors, (4, 6), normalize=normalize)
+        for backend in ops.backends('smp_kernel'):
+            actual = ops.smp_kernel(
+                *tensors, (4, 6), normalize=normalize, backend=backend
+            )
+            assert_close(actual, expected, 1e-12)
+
+
+@pytest.mark.parametrize('backend', ops.backends('smp_kernel'))
+@pytest.mark.parametrize('which', ['coord', 'radius', 'weight'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -1.0])
+def test_broken_parameters_never_crash(backend, which, value):
+    """A training that diverged shows as NaN, not as a fault of memory."""
+    (coord, radius, weight), size = make(CASES[0], torch.float32)
+    tensors = dict(coord=coord, radius=radius, weight=weight)
+    tensors[which][...] = value
+    kernel = ops.smp_kernel(**tensors, size=size, backend=backend)
+    assert kernel.shape == (1, 5, 9, 9)
+    if value != value:
+        assert kernel.isnan().any()
+
+
+@pytest.mark.parametrize('normalize', [False, True])
+def test_long_kernels_are_made_by_window(normalize):
+    """Points of a step or two on 16,000 places, against the dense product."""
+    from smpconv_mm.ops import dispatch
+
+    torch.manual_seed(0)
+    coord = torch.rand(3, 30, 1) * 2.2 - 1.1
+    radius = torch.rand(3, 30) * 4e-4 + 1e-5
+    tensors = [coord, radius, torch.randn(3, 4, 30)]
+    args = (*tensors, (16000,), normalize)
+    assert dispatch.choose('smp_kernel', 'auto', *args).name == 'window'
+    kernels, grads = [], []
+    probe = torch.randn(3, 4, 16000)
+    for backend in ('window', 'dense'):
+        leaves = [t.clone().requires_grad_() for t in tensors]
+        kernel = ops.smp_kernel(*leaves, (16000,), normalize=normalize, backend=backend)
+        kernels.append(kernel)
+        grads.append(torch.autograd.grad((kernel * probe).sum(), leaves))
+    assert_close(kernels[0], kernels[1], 1e-6)
+    for a, b in zip(*grads):
+        assert_close(a, b, 1e-5)
+
+
+def test_published_image_kernels_are_made_densely():
+    from smpconv_mm.ops import dispatch
+
+    tensors = (
+        torch.zeros(1, 240, 2),
+        torch.full((1, 240), 4 / 31),
+        torch.zeros(1, 96, 240),
+    )
+    chosen = dispatch.choose('smp_kernel', 'auto', *tensors, (31, 31), False)
+    assert chosen.name == 'dense'
 
 
 @pytest.mark.parametrize('case', CASES[:4] + CASES[6:7], ids=str)
