@@ -161,7 +161,7 @@ def _by_window(
         height = height / (count.gather(1, place) + 1e-6)
     slices = weight.shape[1]
     values = weight[..., None] * height.view(groups, 1, points, -1)
-    kernel = weight.new_zeros(groups, slices, places).scatter_add(
+    kernel = weight.new_zeros(groups, slices, places).scatter_add_(
         2, place[:, None].expand(-1, slices, -1), values.flatten(2)
     )
     return kernel.view(groups, slices, *size).to(dtype)
