@@ -40,10 +40,13 @@ _SMP = r'stages\.\d+\.blocks\.\d+\.large_kernel\.smp\.conv\.'
 _IMAGENET_RULES: list[tuple[str, str | None]] = [
     (rf'((?:stem\.\d|transitions\.\d\.[01])\.{_CONV_BN})', r'backbone.\1'),
     (
-        rf'(stages\.\d\.blocks\.\d+\.(?:(?:prelkb_bn|preffn_bn)\.{_BN}'
-        rf'|(?:pw1|pw2|large_kernel\.small_conv)\.{_CONV_BN}'
+        rf'(stages\.\d\.blocks\.\d+\.(?:(?:pw1|pw2|large_kernel\.small_conv)\.{_CONV_BN}'
         rf'|large_kernel\.smp\.bn\.{_BN}))',
         r'backbone.\1',
+    ),
+    (
+        rf'(stages\.\d\.blocks\.\d+)\.(?:prelkb_bn|preffn_bn)\.({_BN})',
+        r'backbone.\1.norm.\2',
     ),
     (rf'({_SMP})weight_coord', r'backbone.\1kernel.coord'),
     (rf'({_SMP})radius', r'backbone.\1kernel.radius'),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
+from mmcv.cnn import ConvModule, build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
@@ -93,8 +93,53 @@ class LargeKernelConv(nn.Module):
         self.small_conv = None
 
 
-class SMPBlock(nn.Module):
-    """Pre-norm bottleneck around a large kernel: BN, 1x1, large kernel, 1x1.
+class _Bottleneck(nn.Module):
+    """Residual block with a norm first: norm, 1x1, what lies between, 1x1.
+
+    Args:
+        channels (int): Channels in and out.
+        hidden_channels (int): Channels between the 1x1 convolutions.
+        drop_path (float): Rate of stochastic depth.
+        norm_cfg (dict, optional): None in deploy form.
+        act_cfg (dict, optional): Activation of the first 1x1 convolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int,
+        drop_path: float,
+        norm_cfg: dict | None,
+        act_cfg: dict | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm = _norm(norm_cfg, channels)
+        self.pw1 = _conv(
+            channels, hidden_channels, 1, norm_cfg=norm_cfg, act_cfg=act_cfg
+        )
+        self.pw2 = _conv(hidden_channels, channels, 1, norm_cfg=norm_cfg)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def between(self, x: Tensor) -> Tensor:
+        """What lies between the 1x1 convolutions."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        out = self.pw2(self.between(self.pw1(self.norm(x))))
+        return x + self.drop_path(out)
+
+    def switch_to_deploy(self) -> None:
+        """Fold all norms."""
+        for child in self.children():
+            switch_to_deploy(child)
+        if not isinstance(self.norm, nn.Identity):
+            fold_norm_before(self.norm, self.pw1.conv)
+        self.norm = self.drop_path = nn.Identity()
+
+
+class SMPBlock(_Bottleneck):
+    """Bottleneck around a :class:`LargeKernelConv` and a ReLU.
 
     Args:
         channels (int): Channels in and out.
@@ -116,72 +161,33 @@ class SMPBlock(nn.Module):
         drop_path: float,
         norm_cfg: dict | None,
     ) -> None:
-        super().__init__()
-        self.prelkb_bn = _norm(norm_cfg, channels)
-        self.pw1 = _conv(
-            channels, dw_channels, 1, norm_cfg=norm_cfg, act_cfg=dict(type='ReLU')
+        super().__init__(
+            channels, dw_channels, drop_path, norm_cfg, act_cfg=dict(type='ReLU')
         )
         self.large_kernel = LargeKernelConv(
             dw_channels, kernel_size, small_kernel_size, n_points, norm_cfg
         )
         self.act = nn.ReLU()
-        self.pw2 = _conv(dw_channels, channels, 1, norm_cfg=norm_cfg)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
-        out = self.pw1(self.prelkb_bn(x))
-        out = self.pw2(self.act(self.large_kernel(out)))
-        return x + self.drop_path(out)
-
-    def switch_to_deploy(self) -> None:
-        """Fold all norms and merge the large kernel."""
-        for child in self.children():
-            switch_to_deploy(child)
-        if not isinstance(self.prelkb_bn, nn.Identity):
-            fold_norm_before(self.prelkb_bn, self.pw1.conv)
-        self.prelkb_bn = self.drop_path = nn.Identity()
+    def between(self, x: Tensor) -> Tensor:
+        """The large kernel and its activation."""
+        return self.act(self.large_kernel(x))
 
 
-class ConvFFN(nn.Module):
-    """Pre-norm feed-forward block of two 1x1 convolutions with norms.
+class ConvFFN(_Bottleneck):
+    """Feed-forward block: a bottleneck around a GELU.
 
     mmpretrain's class of the same name has its norms fixed to BN and no deploy
     form.
-
-    Args:
-        channels (int): Channels in and out.
-        hidden_channels (int): Channels between the convolutions.
-        drop_path (float): Rate of stochastic depth.
-        norm_cfg (dict, optional): None in deploy form.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        hidden_channels: int,
-        drop_path: float,
-        norm_cfg: dict | None,
-    ) -> None:
-        super().__init__()
-        self.preffn_bn = _norm(norm_cfg, channels)
-        self.pw1 = _conv(channels, hidden_channels, 1, norm_cfg=norm_cfg)
-        self.act = build_activation_layer(dict(type='GELU'))
-        self.pw2 = _conv(hidden_channels, channels, 1, norm_cfg=norm_cfg)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.act = nn.GELU()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
-        out = self.pw2(self.act(self.pw1(self.preffn_bn(x))))
-        return x + self.drop_path(out)
-
-    def switch_to_deploy(self) -> None:
-        """Fold all norms."""
-        for child in self.children():
-            switch_to_deploy(child)
-        if not isinstance(self.preffn_bn, nn.Identity):
-            fold_norm_before(self.preffn_bn, self.pw1.conv)
-        self.preffn_bn = self.drop_path = nn.Identity()
+    def between(self, x: Tensor) -> Tensor:
+        """The activation."""
+        return self.act(x)
 
 
 class SMPStage(nn.Module):
