@@ -5,11 +5,19 @@ package's registries are made known to it, and its checkpoints become loadable
 with ``weights_only=True``.
 """
 
+import warnings
 from importlib.util import find_spec
 
 from .version import __version__
 
 if find_spec('mmengine') is not None:
-    from . import registry  # noqa: F401
+    try:
+        from . import registry  # noqa: F401
+    except ImportError as error:
+        warnings.warn(
+            f'smpconv_mm: MMEngine is installed but cannot be imported ({error}); '
+            'operations work, layers and models do not. Run "bash tools/install.sh"',
+            stacklevel=2,
+        )
 
 __all__ = ['__version__']

@@ -96,6 +96,22 @@ print(depthwise_conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)).sum())
     assert result.stdout.strip() == 'tensor(49.)', result.stderr
 
 
+def test_broken_mmengine_is_told_and_does_not_stop_the_operations():
+    code = """
+import sys, warnings
+sys.modules['mmengine.registry'] = None
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter('always')
+    import smpconv_mm.ops
+print([str(w.message) for w in told if 'smpconv_mm' in str(w.message)])
+"""
+    result = run(code)
+    assert 'MMEngine is installed but cannot be imported' in result.stdout, (
+        result.stderr
+    )
+    assert 'tools/install.sh' in result.stdout
+
+
 def test_import_is_cheap():
     """Neither mmcv nor mmpretrain nor matplotlib is pulled in."""
     result = run(
