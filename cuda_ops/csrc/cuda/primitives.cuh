@@ -1,0 +1,134 @@
+// What the kernels need of the machine: numbers, copies, matrix products.
+// Compiled by nvcc, or by a C++ compiler against emulator/cuda_on_cpu.h.
+#pragma once
+
+#ifdef SMPCONV_MM_EMULATED
+#include "cuda_on_cpu.h"
+#define SMPCONV_MM_SHARED(name) unsigned char* name = emulator::shared_memory()
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#define SMPCONV_MM_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#endif
+
+#include <cstdint>
+#include <type_traits>
+
+// Matrix products and asynchronous copies came with sm_80.
+#if defined(SMPCONV_MM_EMULATED) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define SMPCONV_MM_HAS_MMA 1
+#else
+#define SMPCONV_MM_HAS_MMA 0
+#endif
+
+namespace smpconv_mm {
+
+constexpr int kWarpSize = 32;
+
+__host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+__host__ __device__ constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
+__host__ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
+__host__ __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
+
+__device__ __forceinline__ float to_float(float value) { return value; }
+__device__ __forceinline__ float to_float(__half value) { return __half2float(value); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 value) {
+  return __bfloat162float(value);
+}
+
+template <typename T>
+__device__ __forceinline__ T from_float(float value) {
+  if constexpr (std::is_same<T, __half>::value) {
+    return __float2half_rn(value);
+  } else if constexpr (std::is_same<T, __nv_bfloat16>::value) {
+    return __float2bfloat16_rn(value);
+  } else {
+    return value;
+  }
+}
+
+// Two neighbours as one word: the first is the lower half.
+template <typename T>
+union Pair {
+  T value[2];
+  unsigned word;
+  __device__ Pair() : word(0) {}
+};
+
+// sum += a b for a (16 x 16), b (16 x 8), in the layout of mma.m16n8k16: lane
+// 4 g + t holds of `a` rows g, g + 8 and of `b` column g, of `sum` rows g, g + 8
+// and columns 2 t, 2 t + 1.
+template <typename T>
+__device__ __forceinline__ void mma(float (&sum)[4], const unsigned (&a)[4], unsigned b0,
+                                    unsigned b1) {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::mma_16816<T>(sum, a, b0, b1);
+#elif SMPCONV_MM_HAS_MMA
+  if constexpr (std::is_same<T, __half>::value) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+#endif
+}
+
+// Loads four 8 x 8 matrices of 16-bit numbers from shared memory; lane 8 m + r
+// names the address of row r of matrix m.
+template <bool Transposed>
+__device__ __forceinline__ void load_matrices(unsigned (&out)[4], const void* row) {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::ldmatrix_x4<Transposed>(out, row);
+#elif SMPCONV_MM_HAS_MMA
+  unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  if constexpr (Transposed) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(address)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(address)
+                 : "memory");
+  }
+#endif
+}
+
+// Copies `Bytes` (4, 8 or 16) to shared memory without waiting.
+template <int Bytes>
+__device__ __forceinline__ void copy_async(void* to, const void* from) {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::copy_async(to, from, Bytes);
+#elif SMPCONV_MM_HAS_MMA
+  unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(address), "l"(from),
+               "n"(Bytes)
+               : "memory");
+#endif
+}
+
+__device__ __forceinline__ void copy_commit() {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::copy_commit();
+#elif SMPCONV_MM_HAS_MMA
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void copy_wait() {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::copy_wait(0);
+#elif SMPCONV_MM_HAS_MMA
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+}  // namespace smpconv_mm
