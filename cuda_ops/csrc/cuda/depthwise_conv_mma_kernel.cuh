@@ -16,10 +16,6 @@
 
 namespace smpconv_mm {
 
-struct ConvShape {
-  int batch, channels, height, width, kernel_height, kernel_width;
-};
-
 constexpr int kTile = 16;     // images of a matrix product
 constexpr int kMaxWarps = 8;  // of a block
 
@@ -132,7 +128,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 2)
                     ConvShape s, ConvTile t) {
 #if SMPCONV_MM_HAS_MMA
   constexpr int kWords = 2 * P + 3, kLeft = reach_tiles(P);
-  constexpr int kRight = ceil_div(8 * (Eights - 1) + 8 * P + 1, 16);
+  constexpr int kRight = (Eights - 1 + P) / 2;
   constexpr int kTaps = tap_words(P);
   SMPCONV_MM_SHARED(memory);
   unsigned* taps = reinterpret_cast<unsigned*>(memory);
@@ -147,8 +143,9 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 2)
   const int last_member = smaller(first_member + t.members, all_members) - 1;
   const int even_width = round_up(s.width, 16);
   const int first_column = larger(0, first_output - 16 * kLeft);
+  // 8 more: a tile of a block may start in the middle of a tile of the map
   const int columns =
-      smaller(even_width, first_output + t.columns + 16 * kLeft) - first_column;
+      smaller(even_width, first_output + t.columns + 16 * kLeft) + 8 - first_column;
   const RowRange used = used_rows(s, t, first_member, last_member);
   const int padding = s.kernel_height / 2;
 
@@ -213,7 +210,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 2)
 #pragma unroll
       for (int tile = -kLeft; tile <= kRight; ++tile) {
         const int q = column + 16 * tile - first_column;
-        if (q < 0 || q >= columns) continue;
+        if (q < 0 || q + 16 > columns) continue;
         unsigned a[4];
         load_matrices<false>(a, line + q);
 #pragma unroll
@@ -307,11 +304,12 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
     int ready = smaller(s.height, larger(0, first_u - padding)), grad_ready = 0;
     const auto load = [&](int end) {  // what the output rows before `end` need
       const int rows = smaller(s.height, larger(ready, end + last_u - padding));
-      const auto source = [&](const T* maps, int row) {
+      const auto source = [&](const T* all, int row) {
         return [=](int member) {
           const int64_t image = first_image + member;
           MapRows<T> from;
-          from.map = image < s.batch ? maps + (image * s.channels + channel) * area : nullptr;
+          from.map =
+              image < s.batch ? all + (image * s.channels + channel) * area : nullptr;
           from.row = row;
           return from;
         };

@@ -25,6 +25,10 @@ namespace smpconv_mm {
 
 constexpr int kWarpSize = 32;
 
+struct ConvShape {
+  int batch, channels, height, width, kernel_height, kernel_width;
+};
+
 __host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 __host__ __device__ constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
 __host__ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
