@@ -40,6 +40,7 @@ def compile_kernels(source: Path, archs: list[str]) -> str:
 
 
 def demangle(names: list[str]) -> list[str]:
+    """Names as in the source, where c++filt is there."""
     tool = shutil.which('c++filt')
     if tool is None:
         return names
