@@ -1,6 +1,20 @@
+"""Packaging, and the compiled operations of ``cuda_ops/``.
+
+They are built where torch can be imported and a C++ compiler is found (so with
+``--no-build-isolation``); a build that fails leaves a package without them.
+
+    SMPCONV_MM_WITH_EXT=1  a build that cannot be made is an error; 0: no build
+    FORCE_CUDA=1           with CUDA also where no GPU is seen, or an error
+    TORCH_CUDA_ARCH_LIST   what to compile for, e.g. "8.0;9.0+PTX"
+    MAX_JOBS               number of compiler processes
+"""
+
 import os
 import re
 import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -47,6 +61,97 @@ class BuildPy(build_py):
             add_mim_files(Path(self.build_lib, 'smpconv_mm'), link=False)
 
 
+SWITCH = os.environ.get('SMPCONV_MM_WITH_EXT', '')
+FORCE_CUDA = os.environ.get('FORCE_CUDA') == '1'
+REQUIRED = SWITCH == '1' or (FORCE_CUDA and SWITCH != '0')
+
+# torch's build takes these operators away.
+ALLOW_HALF = [
+    '-U__CUDA_NO_HALF_OPERATORS__',
+    '-U__CUDA_NO_HALF_CONVERSIONS__',
+    '-U__CUDA_NO_HALF2_OPERATORS__',
+    '-U__CUDA_NO_BFLOAT16_CONVERSIONS__',
+]
+
+
+def find_cuda_home():
+    """Root of the toolkit, also where the nvcc in PATH is a wrapper."""
+    nvcc = shutil.which('nvcc') or shutil.which('/usr/local/cuda/bin/nvcc')
+    if nvcc is None:
+        return None
+    command = [nvcc, '--dryrun', '-c', '-x', 'cu', os.devnull, '-o', os.devnull]
+    said = subprocess.run(command, capture_output=True, text=True).stderr
+    top = re.search(r'^#\$ TOP=(.+)$', said, re.MULTILINE)
+    return str(Path(top.group(1) if top else Path(nvcc).parents[1]).resolve())
+
+
+def make_extension():
+    """The library and the command that builds it; raises RuntimeError."""
+    if find_spec('torch') is None:
+        raise RuntimeError('torch cannot be imported here (--no-build-isolation?)')
+    if not os.environ.get('CUDA_HOME') and find_cuda_home():
+        os.environ['CUDA_HOME'] = find_cuda_home()
+    import torch
+    from torch.utils import cpp_extension
+
+    if tuple(int(x) for x in torch.__version__.split('.')[:2]) < (2, 10):
+        raise RuntimeError(f'torch {torch.__version__} is older than 2.10')
+
+    csrc = Path('cuda_ops', 'csrc')
+    sources = [csrc / 'registration.cpp', *sorted(csrc.glob('cpu/*.cpp'))]
+    kernels = sorted(csrc.glob('cuda/*.cu'))
+    with_cuda = bool(kernels) and (FORCE_CUDA or torch.cuda.is_available())
+    if with_cuda and not (torch.version.cuda and cpp_extension.CUDA_HOME):
+        lacks = 'nvcc was not found' if torch.version.cuda else 'torch is without CUDA'
+        if FORCE_CUDA:
+            raise RuntimeError(f'FORCE_CUDA=1, but {lacks}')
+        with_cuda = False
+
+    # 2.10 is the least torch that the library shall load with.
+    flags = ['-O3', '-DTORCH_TARGET_VERSION=0x020a000000000000']
+    compile_args = {'cxx': [*flags, '-g0', '-ffp-contract=fast']}
+    options = dict(py_limited_api=True, optional=not REQUIRED)
+    make = cpp_extension.CppExtension
+    if with_cuda:
+        make = cpp_extension.CUDAExtension
+        sources += kernels
+        compile_args['nvcc'] = [*flags, '-DUSE_CUDA', *ALLOW_HALF]
+        home = Path(cpp_extension.CUDA_HOME)
+        if not (home / 'include' / 'cuda_runtime.h').exists():
+            # the compiler alone, as a wheel: torch's wheels carry the headers
+            wheels = Path(torch.__file__).parents[1] / 'nvidia'
+            options['include_dirs'] = [str(p) for p in sorted(wheels.glob('*/include'))]
+        if not torch.cuda.is_available():
+            os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '7.5;8.0;8.6;8.9;9.0+PTX')
+
+    class BuildExt(cpp_extension.BuildExtension):
+        def build_extensions(self):
+            try:
+                super().build_extensions()
+            except Exception as error:
+                if REQUIRED:
+                    raise
+                print(f'warning: going on without the compiled operations: {error}')
+
+    extension = make(
+        'smpconv_mm._ext',
+        [str(p) for p in sources],
+        depends=[str(p) for p in sorted(csrc.rglob('*.*h'))],
+        extra_compile_args=compile_args,
+        **options,
+    )
+    return extension, BuildExt.with_options(no_python_abi_suffix=True)
+
+
+ext_modules, cmdclass = [], {'build_py': BuildPy}
+if SWITCH != '0':
+    try:
+        extension, cmdclass['build_ext'] = make_extension()
+        ext_modules.append(extension)
+    except RuntimeError as error:
+        if REQUIRED:
+            sys.exit(f'setup.py: the compiled operations cannot be built: {error}')
+
 readme = ROOT / 'README.md'
 
 setup(
@@ -79,5 +184,6 @@ setup(
         'tensorboard': ['tensorboard'],
         'tests': read_requirements('tests.txt'),
     },
-    cmdclass={'build_py': BuildPy},
+    ext_modules=ext_modules,
+    cmdclass=cmdclass,
 )

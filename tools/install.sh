@@ -20,6 +20,7 @@ Usage: bash tools/install.sh [--level core|full] [--stack openmmlab|onedl]
 Installs into the active virtual environment ($VIRTUAL_ENV), else into .venv
 beside this folder. For conda: VIRTUAL_ENV=$CONDA_PREFIX bash tools/install.sh
 A torch that an active environment brings along is kept.
+With a C++ compiler the fast convolutions of cuda_ops/ are compiled, too.
 Compiled mmcv wheels are kept in $SMPCONV_MM_CACHE, by default
 ~/.cache/smpconv_mm, and used again. MAX_JOBS bounds the compiler processes.
 USAGE
@@ -87,9 +88,11 @@ run() {
   beat=$!
   disown
   printf '+ %s\n' "$*" >> "$log"
-  "$@" >> "$log" 2>&1
+  local status=0
+  "$@" >> "$log" 2>&1 || status=$?
   kill "$beat" 2> /dev/null || true
   beat=
+  return $status
 }
 
 finish() {
@@ -318,8 +321,36 @@ step 'smpconv_mm itself (editable)' 'see the lines above'
 if state editable; then
   ok 'already there'
 else
-  run "$py" -m pip install --no-deps --no-build-isolation -e "$root"
+  SMPCONV_MM_WITH_EXT=0 \
+    run "$py" -m pip install --no-deps --no-build-isolation -e "$root"
   ok
+fi
+
+step 'compiled operations' 'see the lines above, or take --cuda off'
+library=$root/smpconv_mm/_ext.so built_for=$root/build/built_for
+wanted="cuda $cuda${TORCH_CUDA_ARCH_LIST:+ for $TORCH_CUDA_ARCH_LIST}"
+sources=("$root/setup.py" "$root/cuda_ops/csrc")
+if ! command -v "${CXX:-c++}" > /dev/null; then
+  [ $cuda = off ] || die "--cuda on needs a C++ compiler: apt-get install g++"
+  ok 'no C++ compiler: going on without them (large convolutions are slower)'
+elif [ -e "$library" ] && [ "$wanted" = "$(cat "$built_for" 2> /dev/null)" ] &&
+    [ -z "$(find "${sources[@]}" -newer "$library")" ]; then
+  ok 'already there'
+else
+  rm -f "$library"
+  [ $cuda = on ] || export CUDA_VISIBLE_DEVICES=
+  if SMPCONV_MM_WITH_EXT=1 FORCE_CUDA=$([ $cuda = off ] || echo 1) \
+      MAX_JOBS=${MAX_JOBS:-$(nproc)} \
+      run bash -c 'cd "$1" && exec "$2" setup.py build_ext --inplace --force' \
+      - "$root" "$py"
+  then
+    echo "$wanted" > "$built_for"
+    ok
+  else
+    [ $cuda = off ] || exit 1
+    grep -iE 'error:|cannot' "$log" | head -n 3 || true
+    ok 'they did not compile: going on without them (large convolutions are slower)'
+  fi
 fi
 
 if [ -e "$unchecked" ]; then

@@ -7,6 +7,7 @@ import argparse
 import torch
 
 from .dispatch import choose, explain, operations
+from .extension import why_not
 
 
 def main() -> None:
@@ -52,6 +53,7 @@ def main() -> None:
         ),
     }
     print(f'torch {torch.__version__}, {args.device}, {args.dtype}')
+    print(f'compiled operations: {why_not(torch.device(args.device).type) or "loaded"}')
     for op in operations():
         print(f'\n{op}: auto takes {choose(op, "auto", *examples[op]).name!r} here')
         for line, needs in zip(

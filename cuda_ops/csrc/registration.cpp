@@ -1,0 +1,11 @@
+// Schemas of the compiled operations. Each device registers its kernels beside
+// them: cpu/*.cpp for CPU, cuda/*.cu for CUDA. Only LibTorch's stable ABI is
+// used, so one library serves every Python and every torch from 2.10 on.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(smpconv_mm_ext, m) {
+  m.def("depthwise_conv2d(Tensor input, Tensor weight, Tensor? bias) -> Tensor");
+  m.def(
+      "depthwise_conv2d_weight(Tensor input, Tensor grad, int kh, int kw)"
+      " -> Tensor");
+}
