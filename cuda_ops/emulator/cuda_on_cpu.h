@@ -5,7 +5,7 @@
 // (shuffle, vote, matrix product). Which fiber runs next is drawn from a seed,
 // so that code that lacks a barrier fails under some order. Asynchronous copies
 // land as late as they may: when their thread waits for them. Shared memory
-// starts as NaN and ends in a guard zone.
+// starts as NaN and is followed by more NaN, which nobody may change.
 //
 // Supported is what the kernels of this folder's neighbour use; an error
 // (a barrier that some threads never reach, an access behind shared memory, a
@@ -48,7 +48,7 @@ struct Error : std::runtime_error {
 
 constexpr int kWarp = 32;
 constexpr size_t kStack = 256 << 10, kGuard = 1 << 12;
-constexpr unsigned char kGuardByte = 0xA5;
+constexpr unsigned char kNaN = 0xFF;  // NaN in every floating format
 
 enum class State { kReady, kBarrier, kWarp, kDone };
 
@@ -140,8 +140,7 @@ inline void run_block(Block& b, std::mt19937& random, size_t shared_bytes) {
   const int threads = b.size.x * b.size.y * b.size.z;
   auto* shared = reinterpret_cast<unsigned char*>(b.shared.data());
   const size_t all_bytes = b.shared.size() * sizeof(uint4);
-  memset(shared, 0xFF, shared_bytes);  // NaN in every floating format
-  memset(shared + shared_bytes, kGuardByte, all_bytes - shared_bytes);
+  memset(shared, kNaN, all_bytes);
   for (Fiber& fiber : b.fibers) {
     fiber.state = State::kReady;
     fiber.copies.assign(1, {});
@@ -183,7 +182,7 @@ inline void run_block(Block& b, std::mt19937& random, size_t shared_bytes) {
     }
   }
   for (size_t i = shared_bytes; i < all_bytes && b.failure.empty(); ++i)
-    if (shared[i] != kGuardByte) b.failure = "write behind the shared memory";
+    if (shared[i] != kNaN) b.failure = "write behind the shared memory";
   if (!b.failure.empty()) throw Error(b.failure);
 }
 

@@ -331,31 +331,37 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
       __syncthreads();
       if (bottom < s.height) load(smaller(bottom + t.chunk, s.height));
       if (u > last_u) continue;
+      const int line = kTile * t.pitch, grad_line = kTile * t.grad_pitch;
       for (int q = left; q < right; q += 16) {
+        const int base = q - left;
         unsigned a[Rows][4] = {};
 #pragma unroll
         for (int i = 1; i < Rows; ++i) {
           const int row = top - 1 + u + i - padding;
           if (row >= 0 && row < s.height)
-            load_matrices<true>(a[i], my_maps + row % t.rows * kTile * t.pitch + q - left);
+            load_matrices<true>(a[i], my_maps + row % t.rows * line + base);
         }
+        // where the next row and the next row of the gradient lie in their rings
+        int next = larger(0, top + u + Rows - 1 - padding) % t.rows;
+        int grad_next = top % t.grad_rows;
         for (int y = top; y < bottom; ++y) {
 #pragma unroll
           for (int i = 0; i + 1 < Rows; ++i)
 #pragma unroll
             for (int r = 0; r < 4; ++r) a[i][r] = a[i + 1][r];
           const int row = y + u - padding;  // meets tap u; row + i meets u + i
-          if (row + Rows - 1 >= 0 && row + Rows - 1 < s.height)
-            load_matrices<true>(
-                a[Rows - 1],
-                my_maps + (row + Rows - 1) % t.rows * kTile * t.pitch + q - left);
+          if (row + Rows - 1 >= 0 && row + Rows - 1 < s.height) {
+            load_matrices<true>(a[Rows - 1], my_maps + next * line + base);
+            next = next + 1 == t.rows ? 0 : next + 1;
+          }
+          const T* slope = my_grads + grad_next * grad_line;
+          grad_next = grad_next + 1 == t.grad_rows ? 0 : grad_next + 1;
 #pragma unroll
           for (int tile = -kLeft; tile <= kLeft; ++tile) {
             const int x = q + 16 * tile;
             if (x < grad_left || x >= grad_right) continue;
             unsigned b[4];
-            load_matrices<true>(
-                b, my_grads + y % t.grad_rows * kTile * t.grad_pitch + x - grad_left);
+            load_matrices<true>(b, slope + x - grad_left);
 #pragma unroll
             for (int i = 0; i < Rows; ++i) {
               if (row + i < 0 || row + i >= s.height || u + i > last_u) continue;
