@@ -8,8 +8,8 @@
 // together are 2 P + 3 words a lane, read from the row of taps.
 // The gradient of the kernel is the transposed product, summed over the diagonals.
 //
-// P stands for the reach of the kernel in eighths of columns: it meets the columns
-// of the map up to 8 P away.
+// P stands for the reach of the kernel: a tile of 16 columns meets the tiles of 8
+// from 8 P to the left to 8 (P + 1) to the right of it.
 #pragma once
 
 #include "primitives.cuh"
@@ -263,7 +263,8 @@ struct WeightTile {
   int columns;          // columns of x of a job
   int column_segments;  // of a map
   int chunk;            // rows of the output's gradient between two barriers
-  int rows, grad_rows;  // in shared memory
+  int rows, grad_rows;  // in a buffer
+  int buffers;          // 2: the next job is loaded while one is computed
   int pitch, grad_pitch;
   int vector;
   int warps;
@@ -281,7 +282,6 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
   constexpr int kLeft = reach_tiles(P), kOffsets = 2 * P + 2;
   SMPCONV_MM_SHARED(memory);
   T* maps = reinterpret_cast<T*>(memory);
-  T* grads = maps + t.rows * kTile * t.pitch;
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
   const int split = blockIdx.x % t.splits;
   const int channel = blockIdx.x / t.splits % s.channels;
@@ -292,44 +292,68 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
   const int64_t area = int64_t(s.height) * s.width;
 
   // matrices of 8 images x 8 columns: both products need them transposed
-  const T* my_maps = maps + (lane % 8 + lane / 16 * 8) * t.pitch + lane / 8 % 2 * 8;
-  const T* my_grads = grads + lane % 16 * t.grad_pitch + lane / 16 * 8;
-  float sum[Rows][kOffsets][4] = {};
-  for (int job = split; job < t.jobs; job += t.splits) {
+  const int buffer = kTile * (t.rows * t.pitch + t.grad_rows * t.grad_pitch);
+  const int map_lane = (lane % 8 + lane / 16 * 8) * t.pitch + lane / 8 % 2 * 8;
+  const int grad_lane = lane % 16 * t.grad_pitch + lane / 16 * 8;
+  int ready = 0, grad_ready = 0;  // rows of the job that are loaded or under way
+
+  // Loads what the output rows before `end` need and what is not there yet.
+  const auto load = [&](int job, int end, T* to) {
     const int first_image = job / t.column_segments * kTile;
     const int left = job % t.column_segments * t.columns;
     const int right = smaller(even_width, left + t.columns);
     const int grad_left = larger(0, left - 16 * kLeft);
     const int grad_right = smaller(even_width, right + 16 * kLeft);
-    int ready = smaller(s.height, larger(0, first_u - padding)), grad_ready = 0;
-    const auto load = [&](int end) {  // what the output rows before `end` need
-      const int rows = smaller(s.height, larger(ready, end + last_u - padding));
-      const auto source = [&](const T* all, int row) {
-        return [=](int member) {
-          const int64_t image = first_image + member;
-          MapRows<T> from;
-          from.map =
-              image < s.batch ? all + (image * s.channels + channel) * area : nullptr;
-          from.row = row;
-          return from;
-        };
+    const auto source = [&](const T* all, int row) {
+      return [=](int member) {
+        const int64_t image = first_image + member;
+        MapRows<T> from;
+        from.map =
+            image < s.batch ? all + (image * s.channels + channel) * area : nullptr;
+        from.row = row;
+        return from;
       };
-      load_rows(t.vector, maps, t.pitch, kTile, t.rows, ready % t.rows, rows - ready,
-                left, right - left, s, source(input, ready));
-      load_rows(t.vector, grads, t.grad_pitch, kTile, t.grad_rows,
-                grad_ready % t.grad_rows, end - grad_ready, grad_left,
-                grad_right - grad_left, s, source(grad, grad_ready));
-      copy_commit();
-      ready = rows;
-      grad_ready = end;
     };
-    __syncthreads();  // the job before is done with its rows
-    load(smaller(t.chunk, s.height));
+    const int rows = smaller(s.height, larger(ready, end + last_u - padding));
+    load_rows(t.vector, to, t.pitch, kTile, t.rows, ready % t.rows, rows - ready, left,
+              right - left, s, source(input, ready));
+    load_rows(t.vector, to + kTile * t.rows * t.pitch, t.grad_pitch, kTile, t.grad_rows,
+              grad_ready % t.grad_rows, end - grad_ready, grad_left,
+              grad_right - grad_left, s, source(grad, grad_ready));
+    copy_commit();
+    ready = rows;
+    grad_ready = end;
+  };
+  const auto load_first = [&](int job, T* to) {
+    ready = smaller(s.height, larger(0, first_u - padding));
+    grad_ready = 0;
+    load(job, smaller(t.chunk, s.height), to);
+  };
+
+  float sum[Rows][kOffsets][4] = {};
+  T* now = maps;
+  if (t.buffers == 2 && split < t.jobs) load_first(split, now);
+  for (int job = split; job < t.jobs; job += t.splits) {
+    const int left = job % t.column_segments * t.columns;
+    const int right = smaller(even_width, left + t.columns);
+    const int grad_left = larger(0, left - 16 * kLeft);
+    const int grad_right = smaller(even_width, right + 16 * kLeft);
+    if (t.buffers == 1) {
+      __syncthreads();  // the job before is done with its rows
+      load_first(job, now);
+    }
+    const T* my_maps = now + map_lane;
+    const T* my_grads = now + kTile * t.rows * t.pitch + grad_lane;
     for (int top = 0; top < s.height; top += t.chunk) {
       const int bottom = smaller(top + t.chunk, s.height);
       copy_wait();
       __syncthreads();
-      if (bottom < s.height) load(smaller(bottom + t.chunk, s.height));
+      if (bottom < s.height) {
+        load(job, smaller(bottom + t.chunk, s.height), now);
+      } else if (t.buffers == 2 && job + t.splits < t.jobs) {
+        now = now == maps ? maps + buffer : maps;
+        load_first(job + t.splits, now);
+      }
       if (u > last_u) continue;
       const int line = kTile * t.pitch, grad_line = kTile * t.grad_pitch;
       for (int q = left; q < right; q += 16) {

@@ -22,9 +22,10 @@ constexpr int conv_rows(int p, int eights) {
 }
 constexpr int weight_rows(int p) { return p <= 2 ? 4 : 2; }
 
-// Reach of a kernel over the columns of the map, in eighths.
+// The template argument P for a kernel, as far as the map is wide.
 inline int reach(const ConvShape& s) {
-  return larger(1, ceil_div(smaller(s.kernel_width / 2, s.width - 1), 8));
+  const int tiles = ceil_div(s.width, 16);
+  return smaller(2 * (tiles - 1), larger(1, ceil_div(s.kernel_width / 2, 8)));
 }
 
 inline int eights(int width) {
@@ -109,11 +110,12 @@ inline bool plan_weight(const ConvShape& s, const Device& device, int p, WeightT
         const int64_t bytes = int64_t(kTile) * 2 * (int64_t(t->rows) * t->pitch +
                                                     int64_t(t->grad_rows) * t->grad_pitch);
         if (bytes > limit) continue;
-        const int diagonals = t->warps * (16 * 8 + 8 * (2 * p + 2) + 16) * 4;
-        t->shared = larger(int(bytes), diagonals);
         t->jobs = ceil_div(s.batch, kTile) * t->column_segments;
         t->splits = larger(1, smaller(t->jobs, ceil_div(4 * device.processors,
                                                         s.channels * t->blocks)));
+        t->buffers = t->chunk == s.height && t->jobs > t->splits && 2 * bytes <= limit ? 2 : 1;
+        const int diagonals = t->warps * (16 * 8 + 8 * (2 * p + 2) + 16) * 4;
+        t->shared = larger(int(bytes) * t->buffers, diagonals);
         return true;
       }
     }
@@ -191,12 +193,13 @@ template <int P, typename T, typename Launch>
 bool conv_mma(Launch& launch, const Device& device, const ConvShape& s, const T* input,
               const T* weight, const T* bias, T* output) {
   const int e = eights(s.width);
-  if constexpr (P == 1)
+  if constexpr (P == 0) {
     if (e == 1) return conv_mma<P, 1>(launch, device, s, input, weight, bias, output);
-  if constexpr (P <= 2)
-    if (e == 2) return conv_mma<P, 2>(launch, device, s, input, weight, bias, output);
-  if (e == 4) return conv_mma<P, 4>(launch, device, s, input, weight, bias, output);
-  return conv_mma<P, 7>(launch, device, s, input, weight, bias, output);
+    return conv_mma<P, 2>(launch, device, s, input, weight, bias, output);
+  } else {
+    if (e == 4) return conv_mma<P, 4>(launch, device, s, input, weight, bias, output);
+    return conv_mma<P, 7>(launch, device, s, input, weight, bias, output);
+  }
 }
 
 template <int Side, typename T, typename Launch>
@@ -220,6 +223,7 @@ bool depthwise_conv2d(Launch& launch, const Device& device, const ConvShape& s,
     bool done = false;
     if (device.has_mma) {
       switch (reach(s)) {
+        case 0: done = conv_mma<0>(launch, device, s, input, weight, bias, output); break;
         case 1: done = conv_mma<1>(launch, device, s, input, weight, bias, output); break;
         case 2: done = conv_mma<2>(launch, device, s, input, weight, bias, output); break;
         case 3: done = conv_mma<3>(launch, device, s, input, weight, bias, output); break;
@@ -263,6 +267,7 @@ bool depthwise_conv2d_weight(Launch& launch, Allocate& allocate, const Device& d
   if constexpr (is_half<T>()) {
     if (device.has_mma) {
       switch (reach(s)) {
+        case 0: done = weight_mma<0>(launch, allocate, device, s, input, grad, &partial, &splits); break;
         case 1: done = weight_mma<1>(launch, allocate, device, s, input, grad, &partial, &splits); break;
         case 2: done = weight_mma<2>(launch, allocate, device, s, input, grad, &partial, &splits); break;
         case 3: done = weight_mma<3>(launch, allocate, device, s, input, grad, &partial, &splits); break;
