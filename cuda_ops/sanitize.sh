@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs the GPU tests of the operations under compute-sanitizer, once for each of its
+# tools; stops at the first error:
+#   bash cuda_ops/sanitize.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+command -v compute-sanitizer > /dev/null || {
+  echo 'sanitize.sh: compute-sanitizer is not in PATH; it comes with the CUDA toolkit' >&2
+  exit 2
+}
+# torch's allocator would hide accesses behind the end of a tensor
+export PYTORCH_NO_CUDA_MEMORY_CACHING=1
+for tool in memcheck racecheck synccheck initcheck; do
+  echo "== $tool"
+  compute-sanitizer --tool "$tool" --error-exitcode 1 --kernel-name-exclude \
+    kernel_substring=at:: "${PYTHON:-python}" -m pytest -q -x \
+    tests/test_cuda_ops/test_gpu.py -k 'agrees' "$@"
+done
