@@ -1,288 +1,42 @@
-// Depthwise convolution with 'same' padding and the gradient of its kernel on
-// the CPU. Both are one operation on a block of channels,
-//
-//   out[a][b] = sum_uv taps[u][v] * map[a + u - Kh / 2][b + v - Kw / 2],
-//
-// with the map's size as that of `out` and the kernel as taps, or the other way
-// round with the output's gradient as taps. A block is as many channels as a
-// vector has lanes; it is copied into arrays of its own, (row, column, lane), so
-// that tensors of any strides and dtypes are served alike. Sums are float (double
-// for double), taps on the padding cost nothing, and no sum depends on the number
-// of threads.
+// Depthwise convolution with 'same' padding and the gradient of its kernel on the
+// CPU. As many channels as a vector has lanes, a block, are worked on at a time;
+// they are copied into arrays of their own, so that tensors of any strides and
+// dtypes are served alike. Sums are float (double for double), and no result
+// depends on the number of threads.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
-#include <algorithm>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <new>
 #include <optional>
-#include <type_traits>
-#include <utility>
 
-#define ISA base
-#define TARGET
-#define BYTES 16
-#if defined(__aarch64__)
-#define TILE 14
-#else
-#define TILE 6
-#endif
-#include "correlate_kernel.h"
-#undef ISA
-#undef TARGET
-#undef BYTES
-#undef TILE
-
-#if defined(__x86_64__)
-#define ISA avx2
-#define TARGET __attribute__((target("avx2,fma")))
-#define BYTES 32
-#define TILE 6
-#include "correlate_kernel.h"
-#undef ISA
-#undef TARGET
-#undef BYTES
-#undef TILE
-
-#define ISA avx512
-#define TARGET __attribute__((target("avx512f,avx512vl,avx512dq,fma")))
-#define BYTES 64
-#define TILE 14
-#include "correlate_kernel.h"
-#undef ISA
-#undef TARGET
-#undef BYTES
-#undef TILE
-#endif
+#include "depthwise_direct.h"
+#include "depthwise_fft.h"
 
 namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-template <typename T>
-struct Kernel {
-  int64_t lanes;
-  decltype(&base::correlate_rows<T>) correlate_rows;
-};
+// Cycles a multiply-add of vectors, and of work around a place of the map.
+constexpr double kDirectCost = 1.4, kDirectAround = 6;
 
-// The fastest that this processor runs; ATEN_CPU_CAPABILITY bounds it, as it does
-// torch's own.
-template <typename T>
-Kernel<T> choose_kernel() {
-#if defined(__x86_64__)
-  const char* wanted = std::getenv("ATEN_CPU_CAPABILITY");
-  const bool plain = wanted && !std::strcmp(wanted, "default");
-  const bool no512 = plain || (wanted && !std::strcmp(wanted, "avx2"));
-  __builtin_cpu_init();
-  if (!no512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq")) {
-    return {64 / sizeof(T), &avx512::correlate_rows<T>};
+// Taps on the map, of all places of an axis together.
+double taps_on_map(int64_t size, int64_t kernel) {
+  double sum = 0;
+  const int64_t reach = kernel / 2;
+  for (int64_t i = 0; i < size; ++i) {
+    sum += std::min(size, i + reach + 1) - std::max<int64_t>(0, i - reach);
   }
-  if (!plain && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return {32 / sizeof(T), &avx2::correlate_rows<T>};
-  }
-#endif
-  return {16 / sizeof(T), &base::correlate_rows<T>};
+  return sum;
 }
 
-template <typename T>
-const Kernel<T>& kernel() {
-  static const Kernel<T> chosen = choose_kernel<T>();
-  return chosen;
-}
-
-// Aligned scratch memory.
-template <typename T>
-class Scratch {
- public:
-  explicit Scratch(int64_t size)
-      : data_(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 127) / 64 * 64))) {
-    if (!data_) throw std::bad_alloc();
-  }
-  T* get() const { return data_.get(); }
-
- private:
-  struct Free {
-    void operator()(T* p) const { std::free(p); }
-  };
-  std::unique_ptr<T, Free> data_;
-};
-
-// A tensor of (images, channels, rows, columns) with any strides.
-template <typename S>
-struct Map {
-  S* data;
-  int64_t images, channels, rows, columns;
-  int64_t image_stride, channel_stride, row_stride, column_stride;
-
-  explicit Map(const Tensor& t)
-      : data(static_cast<S*>(t.data_ptr())),
-        images(t.size(0)), channels(t.size(1)), rows(t.size(2)), columns(t.size(3)),
-        image_stride(t.stride(0)), channel_stride(t.stride(1)),
-        row_stride(t.stride(2)), column_stride(t.stride(3)) {}
-
-  S* at(int64_t image, int64_t channel, int64_t row) const {
-    return data + image * image_stride + channel * channel_stride + row * row_stride;
-  }
-};
-
-// Rows [first, last) of a block of channels of an image, as (row, column, lane);
-// lanes beyond the last channel are 0.
-template <typename S, typename T>
-void pack(
-    const Map<S>& map, int64_t image, int64_t channel, int64_t first, int64_t last,
-    int64_t lanes, T* out) {
-  const int64_t filled = std::min(lanes, map.channels - channel);
-  if (filled < lanes) std::fill_n(out, (last - first) * map.columns * lanes, T(0));
-  for (int64_t i = first; i < last; ++i, out += map.columns * lanes) {
-    const S* row = map.at(image, channel, i);
-    if (map.channel_stride == 1) {
-      for (int64_t j = 0; j < map.columns; ++j) {
-        for (int64_t l = 0; l < filled; ++l) {
-          out[j * lanes + l] = static_cast<T>(row[j * map.column_stride + l]);
-        }
-      }
-    } else {
-      for (int64_t l = 0; l < filled; ++l) {
-        for (int64_t j = 0; j < map.columns; ++j) {
-          out[j * lanes + l] =
-              static_cast<T>(row[l * map.channel_stride + j * map.column_stride]);
-        }
-      }
-    }
-  }
-}
-
-// One row back into the tensor.
-template <typename S, typename T>
-void unpack(
-    const Map<S>& map, int64_t image, int64_t channel, int64_t row, int64_t lanes,
-    const T* in) {
-  const int64_t filled = std::min(lanes, map.channels - channel);
-  S* out = map.at(image, channel, row);
-  for (int64_t j = 0; j < map.columns; ++j) {
-    for (int64_t l = 0; l < filled; ++l) {
-      out[l * map.channel_stride + j * map.column_stride] =
-          static_cast<S>(in[j * lanes + l]);
-    }
-  }
-}
-
-// Row `a` of the operation above, added to `out`: taps and map are those of one
-// block, the map from row `first` on.
-template <typename T>
-void correlate_row(
-    T* out, int64_t a, int64_t columns, const T* taps, int64_t tap_rows,
-    int64_t tap_columns, const T* map, int64_t first, int64_t rows, int64_t width,
-    int64_t kh, int64_t kw) {
-  const int64_t lanes = kernel<T>().lanes;
-  const int64_t begin = std::max<int64_t>(0, kh / 2 - a);
-  const int64_t end = std::min(tap_rows, rows + kh / 2 - a);
-  if (begin >= end) return;
-  kernel<T>().correlate_rows(
-      out, columns, taps + begin * tap_columns * lanes, tap_columns,
-      map + (a + begin - kh / 2 - first) * width * lanes, width, kw / 2, end - begin);
-}
-
-// Calls body(begin, end) for parts of [0, count) on torch's threads.
-template <typename F>
-void parallel_for(int64_t count, const F& body) {
-  TORCH_ERROR_CODE_CHECK(torch_parallel_for(
-      0, count, 1,
-      [](int64_t begin, int64_t end, void* f) {
-        (*static_cast<const F*>(f))(begin, end);
-      },
-      const_cast<F*>(&body)));
-}
-
-// Parts of `most` rows, so that all threads have work.
-int64_t parts(int64_t tasks, int64_t most) {
-  uint32_t threads;
-  TORCH_ERROR_CODE_CHECK(torch_get_num_threads(&threads));
-  return std::clamp<int64_t>((4 * threads + tasks - 1) / std::max<int64_t>(tasks, 1), 1, most);
-}
-
-template <typename S, typename T>
-void forward(
-    const Map<S>& input, const Map<S>& weight, const S* bias, int64_t bias_stride,
-    const Map<S>& output) {
-  const int64_t lanes = kernel<T>().lanes, kh = weight.rows, kw = weight.columns;
-  const int64_t height = input.rows, width = input.columns;
-  const int64_t blocks = (input.channels + lanes - 1) / lanes;
-  const int64_t row = width * lanes, taps_size = kh * kw * lanes;
-  Map<S> kernels = weight;  // as one image
-  std::swap(kernels.image_stride, kernels.channel_stride);
-  std::swap(kernels.images, kernels.channels);
-  Scratch<T> taps(blocks * taps_size);
-  parallel_for(blocks, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b) {
-      pack(kernels, 0, b * lanes, 0, kh, lanes, taps.get() + b * taps_size);
-    }
-  });
-  const int64_t images = input.images, splits = parts(blocks * images, height);
-  parallel_for(blocks * images * splits, [&](int64_t begin, int64_t end) {
-    const int64_t tallest = std::min(height, (height + splits - 1) / splits + kh);
-    Scratch<T> map(tallest * row), out(row), start(lanes);
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t b = task / (images * splits), n = task / splits % images;
-      const int64_t from = height * (task % splits) / splits;
-      const int64_t to = height * (task % splits + 1) / splits;
-      const int64_t first = std::max<int64_t>(0, from - kh / 2);
-      pack(input, n, b * lanes, first, std::min(height, to + kh / 2), lanes, map.get());
-      for (int64_t l = 0; l < lanes; ++l) {
-        const bool has = bias && b * lanes + l < input.channels;
-        start.get()[l] = has ? static_cast<T>(bias[(b * lanes + l) * bias_stride]) : T(0);
-      }
-      for (int64_t i = from; i < to; ++i) {
-        for (int64_t j = 0; j < row; j += lanes) {
-          std::copy_n(start.get(), lanes, out.get() + j);
-        }
-        correlate_row(
-            out.get(), i, width, taps.get() + b * taps_size, kh, kw, map.get(), first,
-            height, width, kh, kw);
-        unpack(output, n, b * lanes, i, lanes, out.get());
-      }
-    }
-  });
-}
-
-template <typename S, typename T>
-void weight_gradient(const Map<S>& input, const Map<S>& grad, const Map<S>& output) {
-  const int64_t lanes = kernel<T>().lanes, kh = output.rows, kw = output.columns;
-  const int64_t height = input.rows, width = input.columns, size = height * width * lanes;
-  const int64_t blocks = (input.channels + lanes - 1) / lanes;
-  Map<S> kernels = output;  // as one image
-  std::swap(kernels.image_stride, kernels.channel_stride);
-  std::swap(kernels.images, kernels.channels);
-  const int64_t splits = parts(blocks, kh);
-  parallel_for(blocks * splits, [&](int64_t begin, int64_t end) {
-    const int64_t most = (kh + splits - 1) / splits;
-    Scratch<T> map(size), taps(size), out(most * kw * lanes);
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t b = task / splits;
-      const int64_t from = kh * (task % splits) / splits;
-      const int64_t to = kh * (task % splits + 1) / splits;
-      std::fill_n(out.get(), most * kw * lanes, T(0));
-      for (int64_t n = 0; n < input.images; ++n) {
-        pack(input, n, b * lanes, 0, height, lanes, map.get());
-        pack(grad, n, b * lanes, 0, height, lanes, taps.get());
-        for (int64_t u = from; u < to; ++u) {
-          correlate_row(
-              out.get() + (u - from) * kw * lanes, u, kw, taps.get(), height, width,
-              map.get(), 0, height, width, kh, kw);
-        }
-      }
-      for (int64_t u = from; u < to; ++u) {
-        unpack(kernels, 0, b * lanes, u, lanes, out.get() + (u - from) * kw * lanes);
-      }
-    }
-  });
+bool fft_is_faster(const fft::Axis& rows, const fft::Axis& columns, int64_t kh, int64_t kw) {
+  if (!rows.possible() || !columns.possible()) return false;
+  const double direct =
+      kDirectCost * taps_on_map(rows.size, kh) * taps_on_map(columns.size, kw) +
+      kDirectAround * rows.size * columns.size;
+  return fft::forward_cost(rows, columns) < direct;
 }
 
 Tensor empty(const Tensor& like, const int64_t (&sizes)[4], const int64_t (&strides)[4]) {
@@ -307,6 +61,7 @@ void dispatch(const Tensor& tensor, const F& body) {
 }
 
 Tensor depthwise_conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias) {
+  STD_TORCH_CHECK(input.dim() == 4, "depthwise_conv2d: input must be (N, C, H, W)");
   const int64_t n = input.size(0), c = input.size(1), h = input.size(2), w = input.size(3);
   STD_TORCH_CHECK(
       weight.dim() == 4 && weight.size(0) == c && weight.size(1) == 1 &&
@@ -318,26 +73,46 @@ Tensor depthwise_conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias)
                 bias->scalar_type() == input.scalar_type()),
       "depthwise_conv2d: bias must have shape (C,) and the input's dtype");
   Tensor output = empty(input, {n, c, h, w}, {h * w * c, 1, w * c, c});
+  if (n == 0 || c == 0) return output;
+  const fft::Axis rows(h, weight.size(2)), columns(w, weight.size(3));
   dispatch(input, [&](auto s, auto t) {
     using S = decltype(s);
+    using T = decltype(t);
     const S* start = bias ? static_cast<const S*>(bias->data_ptr()) : nullptr;
-    forward<S, decltype(t)>(
-        Map<S>(input), Map<S>(weight), start, bias ? bias->stride(0) : 0, Map<S>(output));
+    const int64_t stride = bias ? bias->stride(0) : 0;
+    const Map<S> in(input), taps = Map<S>(weight).as_one_image(), out(output);
+    if (fft_is_faster(rows, columns, taps.rows, taps.columns)) {
+      fft::forward<S, T>(in, taps, start, stride, out, rows, columns);
+    } else {
+      direct::forward<S, T>(in, taps, start, stride, out);
+    }
   });
   return output;
 }
 
 Tensor depthwise_conv2d_weight(Tensor input, Tensor grad, int64_t kh, int64_t kw) {
   STD_TORCH_CHECK(kh % 2 == 1 && kw % 2 == 1, "depthwise_conv2d: kernel sides must be odd");
+  STD_TORCH_CHECK(
+      input.dim() == 4 && grad.dim() == 4 && input.scalar_type() == grad.scalar_type(),
+      "depthwise_conv2d: input and grad must be (N, C, H, W) of one dtype");
   for (int d = 0; d < 4; ++d) {
     STD_TORCH_CHECK(
-        input.size(d) == grad.size(d) && input.scalar_type() == grad.scalar_type(),
-        "depthwise_conv2d: input and grad must have one shape and dtype");
+        input.size(d) == grad.size(d),
+        "depthwise_conv2d: input and grad must have the same shape");
   }
-  Tensor output = empty(input, {input.size(1), 1, kh, kw}, {kh * kw, kh * kw, kw, 1});
+  const int64_t c = input.size(1);
+  Tensor output = empty(input, {c, 1, kh, kw}, {kh * kw, kh * kw, kw, 1});
+  if (c == 0) return output;
+  const fft::Axis rows(input.size(2), kh), columns(input.size(3), kw);
   dispatch(input, [&](auto s, auto t) {
     using S = decltype(s);
-    weight_gradient<S, decltype(t)>(Map<S>(input), Map<S>(grad), Map<S>(output));
+    using T = decltype(t);
+    const Map<S> in(input), taps(grad), out = Map<S>(output).as_one_image();
+    if (fft_is_faster(rows, columns, kh, kw)) {
+      fft::weight_gradient<S, T>(in, taps, out, rows, columns);
+    } else {
+      direct::weight_gradient<S, T>(in, taps, out);
+    }
   });
   return output;
 }

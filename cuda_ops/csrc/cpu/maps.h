@@ -1,0 +1,133 @@
+// Tensors as the kernels see them, blocks of their channels, threads.
+#pragma once
+
+#include <torch/csrc/stable/c/shim.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+// Aligned memory for `size` numbers.
+template <typename T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t size)
+      : data_(static_cast<T*>(
+            std::aligned_alloc(64, (size * sizeof(T) + 127) / 64 * 64))) {
+    if (!data_) throw std::bad_alloc();
+  }
+  T* get() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> data_;
+};
+
+// A tensor of (images, channels, rows, columns) with any strides.
+template <typename S>
+struct Map {
+  S* data;
+  int64_t images, channels, rows, columns;
+  int64_t image_stride, channel_stride, row_stride, column_stride;
+
+  explicit Map(const torch::stable::Tensor& t)
+      : data(static_cast<S*>(t.data_ptr())),
+        images(t.size(0)), channels(t.size(1)), rows(t.size(2)), columns(t.size(3)),
+        image_stride(t.stride(0)), channel_stride(t.stride(1)),
+        row_stride(t.stride(2)), column_stride(t.stride(3)) {}
+
+  // Kernels, (channels, 1, rows, columns), as the channels of one image.
+  Map as_one_image() const {
+    Map map = *this;
+    std::swap(map.images, map.channels);
+    std::swap(map.image_stride, map.channel_stride);
+    return map;
+  }
+
+  int64_t blocks(int64_t lanes) const { return (channels + lanes - 1) / lanes; }
+
+  S* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {
+    return data + image * image_stride + channel * channel_stride + row * row_stride +
+           column * column_stride;
+  }
+};
+
+// Columns [first, last) of a row of a block of channels to out[column][lane],
+// columns `step` numbers apart; lanes beyond the last channel become 0.
+template <typename S, typename T>
+void pack(
+    const Map<S>& map, int64_t image, int64_t channel, int64_t row, int64_t first,
+    int64_t last, int64_t lanes, T* out, int64_t step) {
+  const int64_t filled = std::min(lanes, map.channels - channel);
+  const S* in = map.at(image, channel, row, first);
+  if (filled == lanes && map.channel_stride == 1) {
+    for (int64_t j = first; j < last; ++j, in += map.column_stride, out += step) {
+      for (int64_t l = 0; l < lanes; ++l) out[l] = static_cast<T>(in[l]);
+    }
+    return;
+  }
+  for (int64_t l = 0; l < lanes; ++l) {
+    for (int64_t j = 0; j < last - first; ++j) {
+      out[j * step + l] =
+          l < filled
+              ? static_cast<T>(in[l * map.channel_stride + j * map.column_stride])
+              : T(0);
+    }
+  }
+}
+
+// The way back: in[column][lane] * scale + shift[lane] to the tensor.
+template <typename S, typename T>
+void unpack(
+    const Map<S>& map, int64_t image, int64_t channel, int64_t row, int64_t first,
+    int64_t last, int64_t lanes, const T* in, int64_t step, T scale, const T* shift) {
+  const int64_t filled = std::min(lanes, map.channels - channel);
+  S* out = map.at(image, channel, row, first);
+  if (filled == lanes && map.channel_stride == 1) {
+    for (int64_t j = first; j < last; ++j, in += step, out += map.column_stride) {
+      for (int64_t l = 0; l < lanes; ++l) {
+        out[l] = static_cast<S>(in[l] * scale + shift[l]);
+      }
+    }
+    return;
+  }
+  for (int64_t l = 0; l < filled; ++l) {
+    for (int64_t j = 0; j < last - first; ++j) {
+      out[l * map.channel_stride + j * map.column_stride] =
+          static_cast<S>(in[j * step + l] * scale + shift[l]);
+    }
+  }
+}
+
+// Calls body(begin, end) for parts of [0, count) on torch's threads.
+template <typename F>
+void parallel_for(int64_t count, const F& body) {
+  TORCH_ERROR_CODE_CHECK(torch_parallel_for(
+      0, count, 1,
+      [](int64_t begin, int64_t end, void* f) {
+        (*static_cast<const F*>(f))(begin, end);
+      },
+      const_cast<F*>(&body)));
+}
+
+inline int64_t num_threads() {
+  uint32_t threads;
+  TORCH_ERROR_CODE_CHECK(torch_get_num_threads(&threads));
+  return threads;
+}
+
+// Values of a block of channels of `bias`, a vector of strided numbers, or 0.
+template <typename S, typename T>
+void pack_bias(
+    const S* bias, int64_t stride, int64_t channel, int64_t channels, int64_t lanes,
+    T* out) {
+  for (int64_t l = 0; l < lanes; ++l) {
+    const bool has = bias && channel + l < channels;
+    out[l] = has ? static_cast<T>(bias[(channel + l) * stride]) : T(0);
+  }
+}
