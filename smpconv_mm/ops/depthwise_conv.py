@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from .dispatch import choose, register_backend
+from .extension import why_not
 
 
 def depthwise_conv2d(
@@ -185,6 +186,54 @@ def _weight_flops(input_shape, grad_shape, kh, kw, *args, **kwargs) -> int:
     return 2 * prod(input_shape) * kh * kw
 
 
+_MOST_TAPS = 63  # kMostTaps of cuda_ops/csrc/cuda
+
+
+def _unsupported_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
+    if input.device.type != 'cuda':
+        return f'it runs on GPUs, the input is on {input.device}'
+    if input.dtype == torch.float64:
+        return 'it has no float64'
+    if max(weight.shape[2:]) > _MOST_TAPS:
+        sides = tuple(weight.shape[2:])
+        return f'kernel sides may be at most {_MOST_TAPS}, got {sides}'
+    return why_not('cuda')
+
+
+def _slower_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
+    if max(weight.shape[2:]) < 7:
+        return 'it is made for kernel sides from 7 on'
+    return None
+
+
+@register_backend(
+    'depthwise_conv2d',
+    'cuda',
+    _unsupported_cuda,
+    'a GPU, the compiled operations, no float64, kernel sides up to 63',
+    _slower_cuda,
+)
+def _cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    if _exporting():
+        return _conv2d(input, weight, bias)
+    if _wants_grad(input, weight) or torch.compiler.is_compiling():
+        return _conv_op(input, weight, bias, 'cuda')
+    return _cuda_conv(input, weight, bias)
+
+
+def _cuda_conv(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    bias = None if bias is None else bias.contiguous()
+    return torch.ops.smpconv_mm_ext.depthwise_conv2d(
+        input.contiguous(), weight.contiguous(), bias
+    )
+
+
+def _cuda_weight(input: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
+    return torch.ops.smpconv_mm_ext.depthwise_conv2d_weight(
+        input.contiguous(), grad.contiguous(), kh, kw
+    )
+
+
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
 
@@ -202,8 +251,7 @@ def _unsupported_onednn(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
     'depthwise_conv2d', 'onednn', _unsupported_onednn, 'the CPU, oneDNN, no float64'
 )
 def _onednn(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    wanted = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-    if wanted and not _exporting():
+    if _wants_grad(input, weight) and not _exporting():
         return _conv_op(input, weight, bias, 'onednn')
     # no gradient of ours is needed: a plain convolution, which exporters know
     return _onednn_conv(input, weight, bias)
@@ -253,13 +301,20 @@ def _onednn_weight(input: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
 _MOST_PADDING = 6
 
 # name -> (convolution, gradient of the kernel, memory format of the output)
-_KERNELS = {'onednn': (_onednn_conv, _onednn_weight, torch.channels_last)}
+_KERNELS = {
+    'cuda': (_cuda_conv, _cuda_weight, torch.contiguous_format),
+    'onednn': (_onednn_conv, _onednn_weight, torch.channels_last),
+}
 
 
 @register_backend('depthwise_conv2d', 'conv2d')
 def _conv2d(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     return F.conv2d(input, weight, bias, padding=padding, groups=weight.shape[0])
+
+
+def _wants_grad(input: Tensor, weight: Tensor) -> bool:
+    return torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
 
 
 def _exporting() -> bool:

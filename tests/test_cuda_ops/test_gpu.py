@@ -88,7 +88,9 @@ def test_gives_the_same_bits_every_time(dtype):
     try:
         first = run(*tensors)
         assert all(
-            torch.equal(a, b) for _ in range(5) for a, b in zip(first[:3], run(*tensors))
+            torch.equal(a, b)
+            for _ in range(5)
+            for a, b in zip(first[:3], run(*tensors))
         )
     finally:
         torch.use_deterministic_algorithms(False)

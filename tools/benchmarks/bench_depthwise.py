@@ -26,11 +26,49 @@ def contenders(device: str):
         return F.conv2d(x, w, padding=w.shape[-1] // 2, groups=len(w))
 
     ours = torch.channels_last if device == 'cpu' else torch.contiguous_format
-    return {
+    found = {
         'ours': (depthwise_conv2d, ours),
         'nchw': (conv2d, torch.contiguous_format),
         'channels_last': (conv2d, torch.channels_last),
     }
+    if device != 'cpu':
+        found['matmul by rows'] = (matmul_by_rows, torch.contiguous_format)
+        found['matmul by maps'] = (matmul_by_maps, torch.contiguous_format)
+    return found
+
+
+def toeplitz(rows, out_size):
+    """(..., K) to (..., in, out): entry (q, j) is tap q - j + K // 2, or 0."""
+    k = rows.shape[-1]
+    places = torch.arange(out_size, device=rows.device)
+    taps = places[:, None] - places + k // 2
+    inside = (taps >= 0) & (taps < k)
+    return rows[..., taps.clamp(0, k - 1)] * inside
+
+
+def matmul_by_rows(x, weight):
+    """A banded matrix for each row of the kernel, one batched product a row."""
+    n, c, h, w = x.shape
+    k, half = weight.shape[-2], weight.shape[-2] // 2
+    bands = toeplitz(weight[:, 0], w)  # C, K, W, W
+    x = x.permute(1, 2, 0, 3).reshape(c, h * n, w)
+    out = torch.zeros_like(x)
+    for u in range(max(0, half - h + 1), min(k, half + h)):
+        first, last = max(0, half - u), min(h, h + half - u)  # rows of the output
+        source = x[:, (first + u - half) * n : (last + u - half) * n]
+        out[:, first * n : last * n].baddbmm_(source, bands[:, u])
+    return out.view(c, h, n, w).permute(2, 0, 1, 3).contiguous()
+
+
+def matmul_by_maps(x, weight):
+    """One dense matrix for each channel, from all places to all places."""
+    n, c, h, w = x.shape
+    if h * w > 1024:
+        return None  # gigabytes
+    bands = toeplitz(toeplitz(weight[:, 0].transpose(1, 2), h).permute(0, 2, 3, 1), w)
+    dense = bands.permute(0, 1, 3, 2, 4).reshape(c, h * w, h * w)
+    x = x.permute(1, 0, 2, 3).reshape(c, n, h * w)
+    return torch.bmm(x, dense).view(c, n, h, w).permute(1, 0, 2, 3).contiguous()
 
 
 def passes(conv, x, weight, seconds):
@@ -84,6 +122,8 @@ def main() -> None:
             x = torch.randn(batch, channels, side, side, **make)
             weight = torch.randn(channels, 1, k, k, **make) / k
             x = x.contiguous(memory_format=layout)
+            if conv(x[:1], weight) is None:
+                continue
             shape = f'{channels}x{side}x{side} K{k}'
             times = passes(conv, x, weight, args.seconds)
             rows.append(dict(shape=shape, contender=name, **times))

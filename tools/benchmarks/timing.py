@@ -17,7 +17,8 @@ def measure(function: Callable[[], object], device: str, seconds: float = 1.0) -
     """Median time of one call, in milliseconds.
 
     Repeats for about ``seconds`` (at least three times) after a warm-up. On a
-    GPU each call is timed by events, after its caches were overwritten.
+    GPU each call is timed by events, after its caches were overwritten and behind
+    other work, so that the time it takes to queue the call is not counted.
     """
     function()
     if device == 'cpu':
@@ -27,6 +28,7 @@ def measure(function: Callable[[], object], device: str, seconds: float = 1.0) -
     stop = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < stop:
         flush.zero_()
+        torch.cuda._sleep(1_000_000)  # cycles: about half a millisecond
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         function()
