@@ -44,6 +44,13 @@ int copy_vector(const ConvShape& s, const T* a, const T* b) {
   return 1;
 }
 
+// Into how many parts of about equal size the jobs of a channel go, so that there
+// are about `wanted` blocks.
+inline int share_jobs(int jobs, int wanted, int blocks) {
+  const int parts = larger(1, smaller(jobs, ceil_div(wanted, blocks)));
+  return ceil_div(jobs, jobs / parts);
+}
+
 inline int odd_pitch(int columns) { return round_up(columns, 16) + 8; }
 
 inline bool plan_conv(const ConvShape& s, const Device& device, int p, int eights,
@@ -111,8 +118,7 @@ inline bool plan_weight(const ConvShape& s, const Device& device, int p, WeightT
                                                     int64_t(t->grad_rows) * t->grad_pitch);
         if (bytes > limit) continue;
         t->jobs = ceil_div(s.batch, kTile) * t->column_segments;
-        t->splits = larger(1, smaller(t->jobs, ceil_div(4 * device.processors,
-                                                        s.channels * t->blocks)));
+        t->splits = share_jobs(t->jobs, 4 * device.processors, s.channels * t->blocks);
         t->buffers = t->chunk == s.height && t->jobs > t->splits && 2 * bytes <= limit ? 2 : 1;
         const int diagonals = t->warps * (16 * 8 + 8 * (2 * p + 2) + 16) * 4;
         t->shared = larger(int(bytes) * t->buffers, diagonals);
@@ -164,7 +170,7 @@ inline bool plan_simt_weight(const ConvShape& s, const Device& device,
     t->shared = t->images * bytes;
     t->row_tiles = ceil_div(s.height, t->row_size);
     t->jobs = ceil_div(s.batch, t->images) * t->row_tiles * t->column_tiles;
-    t->splits = larger(1, smaller(t->jobs, ceil_div(8 * device.processors, s.channels)));
+    t->splits = share_jobs(t->jobs, 8 * device.processors, s.channels);
     return true;
   }
 }
