@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from .dispatch import choose, register_backend
-from .extension import why_not
+from .extension import HAS_EXT, why_not
 
 
 def depthwise_conv2d(
@@ -33,7 +33,8 @@ def depthwise_conv2d(
 
     Stride and dilation are 1 and zeros surround the map (cross-correlation,
     as in all deep-learning libraries). :func:`.reference.depthwise_conv2d` is
-    the definition.
+    the definition. Where large kernels are convolved by Fourier transforms, an
+    infinite or NaN input makes the whole map of its channel NaN.
 
     Args:
         input (Tensor): Maps of shape (N, C, H, W), any strides, any floating
@@ -186,6 +187,70 @@ def _weight_flops(input_shape, grad_shape, kh, kw, *args, **kwargs) -> int:
     return 2 * prod(input_shape) * kh * kw
 
 
+# name -> (convolution, gradient of the kernel, memory format of the output)
+_KERNELS = {}
+
+
+def _wants_operator(input: Tensor, weight: Tensor) -> bool:
+    """Whether a gradient of ours is needed, and not only a plain convolution."""
+    wanted = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
+    return wanted and not _exporting()
+
+
+def _exporting() -> bool:
+    """Whether somebody looks on who knows plain convolutions only."""
+    if torch.jit.is_tracing():  # to ONNX, or to count operations
+        return True
+    return (
+        torch.compiler.is_compiling()
+        and getattr(torch.compiler, 'is_exporting', lambda: False)()
+    )
+
+
+def _unsupported_cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
+    if input.device.type != 'cpu':
+        return f'it runs on the CPU, the input is on {input.device}'
+    if input.dtype not in _CPP_DTYPES:
+        return f'it has no {input.dtype}'
+    return why_not('cpu')
+
+
+def _slower_cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
+    if _exporting():
+        return 'an exporter knows plain convolutions only'
+    if (
+        max(weight.shape[2:]) < _LEAST_FOR_CPP
+        and _HAS_ONEDNN
+        and input.dtype == torch.float32
+        and not _wants_operator(input, weight)
+    ):
+        return f'without gradients oneDNN is faster below {_LEAST_FOR_CPP} taps a side'
+    return None
+
+
+_CPP_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_LEAST_FOR_CPP = 9
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
+if HAS_EXT:
+    _KERNELS['cpp'] = (
+        torch.ops.smpconv_mm_ext.depthwise_conv2d.default,
+        torch.ops.smpconv_mm_ext.depthwise_conv2d_weight.default,
+        torch.channels_last,
+    )
+
+
+@register_backend(
+    'depthwise_conv2d',
+    'cpp',
+    _unsupported_cpp,
+    'the CPU, the compiled operations of cuda_ops/',
+    _slower_cpp,
+)
+def _cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    return _conv_op(input, weight, bias, 'cpp')
+
+
 _MOST_TAPS = 63  # kMostTaps of cuda_ops/csrc/cuda
 
 
@@ -201,6 +266,8 @@ def _unsupported_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
 
 
 def _slower_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
+    if _exporting():
+        return 'an exporter knows plain convolutions only'
     if max(weight.shape[2:]) < 7:
         return 'it is made for kernel sides from 7 on'
     return None
@@ -214,9 +281,7 @@ def _slower_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
     _slower_cuda,
 )
 def _cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    if _exporting():
-        return _conv2d(input, weight, bias)
-    if _wants_grad(input, weight) or torch.compiler.is_compiling():
+    if _wants_operator(input, weight) or torch.compiler.is_compiling():
         return _conv_op(input, weight, bias, 'cuda')
     return _cuda_conv(input, weight, bias)
 
@@ -234,7 +299,7 @@ def _cuda_weight(input: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
     )
 
 
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+_KERNELS['cuda'] = (_cuda_conv, _cuda_weight, torch.contiguous_format)
 
 
 def _unsupported_onednn(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
@@ -251,7 +316,7 @@ def _unsupported_onednn(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
     'depthwise_conv2d', 'onednn', _unsupported_onednn, 'the CPU, oneDNN, no float64'
 )
 def _onednn(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    if _wants_grad(input, weight) and not _exporting():
+    if _wants_operator(input, weight):
         return _conv_op(input, weight, bias, 'onednn')
     # no gradient of ours is needed: a plain convolution, which exporters know
     return _onednn_conv(input, weight, bias)
@@ -300,25 +365,10 @@ def _onednn_weight(input: Tensor, grad: Tensor, kh: int, kw: int) -> Tensor:
 # the rest of the padding is written out.
 _MOST_PADDING = 6
 
-# name -> (convolution, gradient of the kernel, memory format of the output)
-_KERNELS = {
-    'cuda': (_cuda_conv, _cuda_weight, torch.contiguous_format),
-    'onednn': (_onednn_conv, _onednn_weight, torch.channels_last),
-}
+_KERNELS['onednn'] = (_onednn_conv, _onednn_weight, torch.channels_last)
 
 
 @register_backend('depthwise_conv2d', 'conv2d')
 def _conv2d(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     return F.conv2d(input, weight, bias, padding=padding, groups=weight.shape[0])
-
-
-def _wants_grad(input: Tensor, weight: Tensor) -> bool:
-    return torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-
-
-def _exporting() -> bool:
-    return (
-        torch.compiler.is_compiling()
-        and getattr(torch.compiler, 'is_exporting', lambda: False)()
-    )

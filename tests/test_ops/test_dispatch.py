@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from smpconv_mm import ops
-from smpconv_mm.ops import dispatch
+from smpconv_mm.ops import dispatch, extension
 
 X = torch.randn(1, 2, 5, 5)
 W = torch.randn(2, 1, 3, 3)
@@ -33,7 +33,7 @@ def calls(monkeypatch):
 def test_auto_takes_the_first_that_can_run(calls):
     ops.depthwise_conv2d(X, W)
     ops.depthwise_conv2d(X.double(), W.double())
-    assert calls == ['onednn', 'conv2d']
+    assert calls == ['onednn', 'cpp' if extension.HAS_EXT else 'conv2d']
 
 
 def test_forced_by_argument_context_and_environment(calls, monkeypatch):
@@ -82,5 +82,7 @@ def test_command_line():
         text=True,
         check=True,
     ).stdout
-    assert "depthwise_conv2d: auto takes 'conv2d'" in out
+    chosen = 'cpp' if extension.HAS_EXT else 'conv2d'
+    assert f"depthwise_conv2d: auto takes '{chosen}'" in out
+    assert ('compiled operations: loaded' in out) == extension.HAS_EXT
     assert 'oneDNN has no float64' in out

@@ -18,25 +18,9 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// Cycles a multiply-add of vectors, and of work around a place of the map.
-constexpr double kDirectCost = 1.4, kDirectAround = 6;
-
-// Taps on the map, of all places of an axis together.
-double taps_on_map(int64_t size, int64_t kernel) {
-  double sum = 0;
-  const int64_t reach = kernel / 2;
-  for (int64_t i = 0; i < size; ++i) {
-    sum += std::min(size, i + reach + 1) - std::max<int64_t>(0, i - reach);
-  }
-  return sum;
-}
-
 bool fft_is_faster(const fft::Axis& rows, const fft::Axis& columns, int64_t kh, int64_t kw) {
-  if (!rows.possible() || !columns.possible()) return false;
-  const double direct =
-      kDirectCost * taps_on_map(rows.size, kh) * taps_on_map(columns.size, kw) +
-      kDirectAround * rows.size * columns.size;
-  return fft::forward_cost(rows, columns) < direct;
+  return rows.possible() && columns.possible() &&
+         fft::cost(rows, columns) < direct::cost(rows.size, columns.size, kh, kw);
 }
 
 Tensor empty(const Tensor& like, const int64_t (&sizes)[4], const int64_t (&strides)[4]) {

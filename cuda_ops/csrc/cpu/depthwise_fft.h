@@ -95,8 +95,8 @@ Plan<T> make_plan(int64_t length) {
   return plan;
 }
 
-// Cycles of a forward pass for one image and block of channels.
-inline double forward_cost(const Axis& rows, const Axis& columns) {
+// Cycles of any pass for one image and block of channels.
+inline double cost(const Axis& rows, const Axis& columns) {
   const double tall = static_cast<double>(rows.size) / rows.tiles;
   const double in = std::min<double>(tall + 2 * rows.reach, rows.size);
   return rows.tiles * columns.tiles *
@@ -116,7 +116,9 @@ struct Transformer {
       : rows(rows), columns(columns),
         row_plan(make_plan<T>(columns.length)), column_plan(make_plan<T>(rows.length)),
         frequencies(columns.length / 2 + 1),
-        apart(rows.length | 1),  // odd: columns do not meet in the same cache lines
+        // room for a row that nobody reads; odd, so that columns do not meet in
+        // the same cache lines
+        apart((rows.length + 1) | 1),
         size(frequencies * apart * 2 * kernels<T>().lanes) {}
 
   Scratch<T> spectrum() const { return Scratch<T>(size); }
@@ -149,19 +151,14 @@ struct Transformer {
             map, image, channel, r + part, turn, j_last, lanes,
             out + (turn - j_origin) * point, point);
       }
-      // the partner of a last, single row goes where no row is, or is zeroed below
-      const int64_t next = r + 1 - i_origin;
       kernels<T>().rows_forward(
           row_plan, z, work, half, apart, rows.place(r - i_origin),
-          next < rows.length ? rows.place(next) : rows.length);
+          r + 1 < i_last ? rows.place(r + 1 - i_origin) : rows.length);
     }
     for (int64_t f = 0; f < frequencies; ++f) {
       T* column = half + f * apart * point;
       for (int64_t r = i_last; r < i_first + rows.length; ++r) {
-        const int64_t place = r - i_origin;
-        std::fill_n(
-            column + (place < rows.length ? rows.place(place) : place - rows.length) * point,
-            point, T(0));
+        std::fill_n(column + (r - i_origin) % rows.length * point, point, T(0));
       }
     }
   }
@@ -186,7 +183,8 @@ void forward(
   const int64_t lanes = t.lanes, point = t.point, images = input.images;
   const int64_t tiles = rows.tiles * columns.tiles, per_block = images * tiles;
   const T scale = T(0.25) / (static_cast<T>(rows.length) * columns.length);
-  parallel_for(input.blocks(lanes) * per_block, [&](int64_t begin, int64_t end) {
+  const double cycles = cost(rows, columns) / tiles;
+  parallel_for(input.blocks(lanes) * per_block, cycles, [&](int64_t begin, int64_t end) {
     const auto half = t.spectrum(), kernel = t.spectrum(), z = t.row(), work = t.work();
     Scratch<T> shift(lanes);
     int64_t done = -1;  // block whose kernel is in `kernel`
@@ -233,8 +231,9 @@ void weight_gradient(
   // Each block's sum is made in groups, by the shape alone: the same for any
   // number of threads, and work for many of them.
   const int64_t groups = std::clamp<int64_t>(64 / blocks, 1, std::max<int64_t>(items, 1));
+  const double cycles = cost(rows, columns) / tiles;
   Scratch<T> sums(blocks * groups * t.size);
-  parallel_for(blocks * groups, [&](int64_t begin, int64_t end) {
+  parallel_for(blocks * groups, cycles * items / groups, [&](int64_t begin, int64_t end) {
     const auto x = t.spectrum(), g = t.spectrum(), z = t.row(), work = t.work();
     for (int64_t task = begin; task < end; ++task) {
       const int64_t channel = task / groups * lanes, group = task % groups;
@@ -254,7 +253,7 @@ void weight_gradient(
     }
   });
   const T scale = T(0.25) / (static_cast<T>(rows.length) * columns.length);
-  parallel_for(blocks, [&](int64_t begin, int64_t end) {
+  parallel_for(blocks, cycles, [&](int64_t begin, int64_t end) {
     const auto z = t.row(), work = t.work();
     Scratch<T> zeros(std::max(output.columns, int64_t(1)) * lanes);
     std::fill_n(zeros.get(), output.columns * lanes, T(0));

@@ -104,11 +104,12 @@ void unpack(
   }
 }
 
-// Calls body(begin, end) for parts of [0, count) on torch's threads.
+// Calls body(begin, end) for parts of [0, count), each of about `cycles`, on torch's
+// threads; little work stays on this one.
 template <typename F>
-void parallel_for(int64_t count, const F& body) {
+void parallel_for(int64_t count, double cycles, const F& body) {
   TORCH_ERROR_CODE_CHECK(torch_parallel_for(
-      0, count, 1,
+      0, count, 1 + static_cast<int64_t>(50000 / (cycles + 1)),
       [](int64_t begin, int64_t end, void* f) {
         (*static_cast<const F*>(f))(begin, end);
       },

@@ -1,0 +1,73 @@
+"""Loading the compiled operations, or knowing why not."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from smpconv_mm.ops import extension
+
+ROOT = Path(__file__).parents[2]
+OLD_TORCH = tuple(int(x) for x in torch.__version__.split('.')[:2]) < (2, 10)
+
+
+@pytest.mark.skipif(
+    shutil.which(os.environ.get('CXX', 'c++')) is None or OLD_TORCH,
+    reason='needs a C++ compiler and torch 2.10',
+)
+def test_built_where_a_compiler_is():
+    assert extension.HAS_EXT, extension.why_not()
+    assert extension.why_not('cpu') is None
+
+
+def test_devices_without_kernels():
+    assert 'none for meta' in extension.why_not('meta')
+    if extension.HAS_EXT and not torch.cuda.is_available():
+        reason = extension.why_not('cuda')
+        assert reason is None or 'FORCE_CUDA=1' in reason
+
+
+def test_says_why_it_does_not_load(tmp_path, monkeypatch):
+    assert 'not built' in extension.load(tmp_path / '_ext.so')
+    broken = tmp_path / '_ext.so'
+    broken.write_bytes(b'no library')
+    if not OLD_TORCH:
+        reason = extension.load(broken)
+        assert str(broken) in reason and f'torch {torch.__version__}' in reason
+    monkeypatch.setattr(torch, '__version__', '2.9.1')
+    assert 'need torch 2.10 or newer, this is 2.9.1' in extension.load(broken)
+
+
+@pytest.mark.skipif(not extension.HAS_EXT, reason='the extension is not built')
+def test_library_of_another_version(monkeypatch):
+    monkeypatch.setattr(extension, 'OPERATIONS', ('no_such_operation',))
+    assert "lacks ['no_such_operation']" in extension.load()
+
+
+def test_all_works_without_it(tmp_path):
+    """The package in a place where nothing is built."""
+    shutil.copytree(
+        ROOT / 'smpconv_mm',
+        tmp_path / 'smpconv_mm',
+        ignore=shutil.ignore_patterns('_ext.so', '__pycache__', '.mim'),
+    )
+    code = """
+import torch
+from smpconv_mm import ops
+x, w = torch.ones(1, 2, 9, 9, requires_grad=True), torch.ones(2, 1, 13, 13)
+ops.depthwise_conv2d(x, w).sum().backward()
+print(x.grad.sum())
+try:
+    ops.depthwise_conv2d(x, w, backend='cpp')
+except RuntimeError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert 'tensor(11250.)' in done.stdout, done.stderr
+    assert "'cpp' cannot run" in done.stdout and 'not built' in done.stdout
