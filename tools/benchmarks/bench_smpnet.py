@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 
 import torch
-import torch.nn.functional as F
 from timing import environment, measure, table, write
 
 from smpconv_mm.models import SMPNet
@@ -40,9 +39,7 @@ def main() -> None:
 
     def step():
         optimizer.zero_grad()
-        F.mse_loss(
-            model(images)[-1].mean((2, 3)), torch.zeros(1, 1).to(images)
-        ).backward()
+        model(images)[-1].square().mean().backward()
         optimizer.step()
 
     @torch.no_grad()
