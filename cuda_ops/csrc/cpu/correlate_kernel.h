@@ -60,14 +60,14 @@ TARGET void tile(
   const int64_t stop = std::min(count, width - N + 1 - shift);
   V sum[N] = {};
   for (int64_t r = 0; r < rows; ++r, taps += count, x += width) {
-    left<N - 1>(sum, taps, count, shift, x);
+    if (shift < 0) left<N - 1>(sum, taps, count, shift, x);
     int64_t b = std::max<int64_t>(0, -shift);
     for (; b + 1 < stop; b += 2) {  // by twos: each input is loaded once for both
       add<0>(sum, taps[b], x + shift + b, all);
       add<0>(sum, taps[b + 1], x + shift + b + 1, all);
     }
     if (b < stop) add<0>(sum, taps[b], x + shift + b, all);
-    right<1>(sum, taps, count, shift, x, width);
+    if (stop < count) right<1>(sum, taps, count, shift, x, width);
   }
   for (int i = 0; i < N; ++i) out[i] += sum[i];
 }

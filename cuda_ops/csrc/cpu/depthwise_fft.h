@@ -54,8 +54,8 @@ struct Axis {
   Axis(int64_t size, int64_t kernel)
       : size(size), reach(std::min(kernel / 2, size - 1)), middle(kernel / 2) {
     const auto& cost = Lengths::get().cost;
-    // beyond this, the work on a tile leaves the second cache
-    const int64_t most = std::min(kMost, std::max<int64_t>(128, 4 * reach));
+    // beyond this, tiles are faster: less memory is worked on at a time
+    const int64_t most = std::min(kMost, std::max<int64_t>(256, 4 * reach));
     double best = std::numeric_limits<double>::infinity();
     for (int64_t n = 1; n <= size; ++n) {
       const int64_t least = std::min((size + n - 1) / n + reach, size) + reach;

@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <type_traits>
+#include <utility>
 
 // Aligned memory for `size` numbers.
 template <typename T>
@@ -57,6 +59,17 @@ struct Map {
   }
 };
 
+// Calls body with the number of lanes as a constant, for quick loops over them.
+template <typename F>
+void with_lanes(int64_t lanes, const F& body) {
+  switch (lanes) {
+    case 2: return body(std::integral_constant<int, 2>());
+    case 4: return body(std::integral_constant<int, 4>());
+    case 8: return body(std::integral_constant<int, 8>());
+    case 16: return body(std::integral_constant<int, 16>());
+  }
+}
+
 // Columns [first, last) of a row of a block of channels to out[column][lane],
 // columns `step` numbers apart; lanes beyond the last channel become 0.
 template <typename S, typename T>
@@ -66,10 +79,15 @@ void pack(
   const int64_t filled = std::min(lanes, map.channels - channel);
   const S* in = map.at(image, channel, row, first);
   if (filled == lanes && map.channel_stride == 1) {
-    for (int64_t j = first; j < last; ++j, in += map.column_stride, out += step) {
-      for (int64_t l = 0; l < lanes; ++l) out[l] = static_cast<T>(in[l]);
-    }
-    return;
+    return with_lanes(lanes, [&](auto count) {
+      const S* from = in;
+      T* to = out;
+      for (int64_t j = first; j < last; ++j, from += map.column_stride, to += step) {
+        T values[count];
+        for (int l = 0; l < count; ++l) values[l] = static_cast<T>(from[l]);
+        std::copy_n(values, int(count), to);
+      }
+    });
   }
   for (int64_t l = 0; l < lanes; ++l) {
     for (int64_t j = 0; j < last - first; ++j) {
@@ -89,12 +107,19 @@ void unpack(
   const int64_t filled = std::min(lanes, map.channels - channel);
   S* out = map.at(image, channel, row, first);
   if (filled == lanes && map.channel_stride == 1) {
-    for (int64_t j = first; j < last; ++j, in += step, out += map.column_stride) {
-      for (int64_t l = 0; l < lanes; ++l) {
-        out[l] = static_cast<S>(in[l] * scale + shift[l]);
+    return with_lanes(lanes, [&](auto count) {
+      const T* from = in;
+      S* to = out;
+      T shifts[count];
+      std::copy_n(shift, int(count), shifts);
+      for (int64_t j = first; j < last; ++j, from += step, to += map.column_stride) {
+        S values[count];
+        for (int l = 0; l < count; ++l) {
+          values[l] = static_cast<S>(from[l] * scale + shifts[l]);
+        }
+        std::copy_n(values, int(count), to);
       }
-    }
-    return;
+    });
   }
   for (int64_t l = 0; l < filled; ++l) {
     for (int64_t j = 0; j < last - first; ++j) {
