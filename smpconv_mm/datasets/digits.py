@@ -30,11 +30,14 @@ class Digits(BaseDataset):
         test_size (float): Share of the test split, which is stratified by
             class. Defaults to 0.2.
         seed (int): Seed of the split. Defaults to 0.
+        permutation_seed (int, optional): Permute all sequences by
+            ``numpy.random.RandomState(seed).permutation(64)``, which is kept in
+            ``metainfo['permutation']``. Defaults to None: not permuted.
         **kwargs: Of mmpretrain's ``BaseDataset`` (``pipeline``,
             ``test_mode``, ...).
 
     Raises:
-        ValueError: If ``split`` or ``test_size`` is wrong.
+        ValueError: If ``split``, ``test_size`` or ``permutation_seed`` is wrong.
     """
 
     METAINFO = dict(classes=tuple('0123456789'))
@@ -45,6 +48,7 @@ class Digits(BaseDataset):
         sequence: bool = False,
         test_size: float = 0.2,
         seed: int = 0,
+        permutation_seed: int | None = None,
         **kwargs,
     ) -> None:
         if split not in ('train', 'test', 'all'):
@@ -55,6 +59,16 @@ class Digits(BaseDataset):
         self.sequence = sequence
         self.test_size = test_size
         self.seed = seed
+        if permutation_seed is not None:
+            if not sequence:
+                raise ValueError(
+                    f'permutation_seed={permutation_seed} is for sequences; set '
+                    'sequence=True or leave it out'
+                )
+            order = np.random.RandomState(permutation_seed).permutation(64)
+            kwargs['metainfo'] = dict(
+                kwargs.get('metainfo') or {}, permutation=tuple(order.tolist())
+            )
         super().__init__(ann_file='', **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -80,7 +94,9 @@ class Digits(BaseDataset):
 
     def _format(self, image: np.ndarray):
         if self.sequence:
-            return torch.from_numpy(image.reshape(1, 64).astype(np.float32))
+            sequence = image.reshape(1, 64).astype(np.float32)
+            order = self.metainfo.get('permutation', slice(None))
+            return torch.from_numpy(sequence[:, order])
         return np.repeat(image[..., None], 3, axis=-1)
 
     def extra_repr(self) -> list[str]:
