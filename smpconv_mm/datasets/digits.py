@@ -10,6 +10,8 @@ from sklearn.model_selection import train_test_split
 
 from smpconv_mm.registry import DATASETS
 
+from .transforms.sequence import pixel_permutation
+
 
 @DATASETS.register_module()
 class Digits(BaseDataset):
@@ -31,7 +33,7 @@ class Digits(BaseDataset):
             class. Defaults to 0.2.
         seed (int): Seed of the split. Defaults to 0.
         permutation_seed (int, optional): Permute all sequences by
-            ``numpy.random.RandomState(seed).permutation(64)``, which is kept in
+            :func:`~.transforms.sequence.pixel_permutation`, which is kept in
             ``metainfo['permutation']``. Defaults to None: not permuted.
         **kwargs: Of mmpretrain's ``BaseDataset`` (``pipeline``,
             ``test_mode``, ...).
@@ -65,9 +67,9 @@ class Digits(BaseDataset):
                     f'permutation_seed={permutation_seed} is for sequences; set '
                     'sequence=True or leave it out'
                 )
-            order = np.random.RandomState(permutation_seed).permutation(64)
+            order = pixel_permutation(64, permutation_seed).tolist()
             kwargs['metainfo'] = dict(
-                kwargs.get('metainfo') or {}, permutation=tuple(order.tolist())
+                kwargs.get('metainfo') or {}, permutation=tuple(order)
             )
         super().__init__(ann_file='', **kwargs)
 
