@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmpretrain.datasets import BaseDataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -23,7 +24,7 @@ class Digits(BaseDataset):
     Each sample has ``img``, ``gt_label`` and ``digits_idx``, its place in the
     whole set. ``img`` is an (8, 8, 3) uint8
     array, grey repeated three times as an image loader gives it, or with
-    ``sequence=True`` a (1, 64) float32 tensor: the pixels row by row, channels
+    ``sequence=True`` a (1, length) float32 tensor: the pixels row by row, channels
     first. Values are 0 to 255 in both.
 
     Args:
@@ -32,6 +33,9 @@ class Digits(BaseDataset):
         test_size (float): Share of the test split, which is stratified by
             class. Defaults to 0.2.
         seed (int): Seed of the split. Defaults to 0.
+        length (int): Samples of a sequence: the 64 pixels, or a linear
+            interpolation of them with the first and the last kept, as if
+            recorded at another sampling rate. Defaults to 64.
         permutation_seed (int, optional): Permute all sequences by
             :func:`~.transforms.sequence.pixel_permutation`, which is kept in
             ``metainfo['permutation']``. Defaults to None: not permuted.
@@ -39,7 +43,8 @@ class Digits(BaseDataset):
             ``test_mode``, ...).
 
     Raises:
-        ValueError: If ``split``, ``test_size`` or ``permutation_seed`` is wrong.
+        ValueError: If ``split``, ``test_size``, ``length`` or
+            ``permutation_seed`` is wrong.
     """
 
     METAINFO = dict(classes=tuple('0123456789'))
@@ -50,6 +55,7 @@ class Digits(BaseDataset):
         sequence: bool = False,
         test_size: float = 0.2,
         seed: int = 0,
+        length: int = 64,
         permutation_seed: int | None = None,
         **kwargs,
     ) -> None:
@@ -61,6 +67,9 @@ class Digits(BaseDataset):
         self.sequence = sequence
         self.test_size = test_size
         self.seed = seed
+        if length < 2:
+            raise ValueError(f'length must be at least 2, got {length}')
+        self.length = length
         if permutation_seed is not None:
             if not sequence:
                 raise ValueError(
@@ -98,7 +107,10 @@ class Digits(BaseDataset):
         if self.sequence:
             sequence = image.reshape(1, 64).astype(np.float32)
             order = self.metainfo.get('permutation', slice(None))
-            return torch.from_numpy(sequence[:, order])
+            sequence = torch.from_numpy(sequence[:, order])
+            return F.interpolate(
+                sequence[None], self.length, mode='linear', align_corners=True
+            )[0]
         return np.repeat(image[..., None], 3, axis=-1)
 
     def extra_repr(self) -> list[str]:

@@ -16,6 +16,7 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from smpconv_mm.layers.causal_conv import resampled_taps
 from smpconv_mm.layers.reparam import bn_scale_shift, switch_to_deploy
 
 
@@ -57,6 +58,7 @@ class LargeKernelConv(nn.Module):
         super().__init__()
         deploy = norm_cfg is None
         self.causal = ndim == 1
+        self.kernel_size = kernel_size
         causal = dict(causal=True) if self.causal else {}
         self.smp = _branch(
             in_channels,
@@ -88,6 +90,15 @@ class LargeKernelConv(nn.Module):
         """(N, in_channels, *spatial) to (N, out_channels, *spatial)."""
         out = self.smp(x)
         return out if self.small_conv is None else out + self.small_conv(x)
+
+    def resample(self, rate: float) -> None:
+        """Adapt causal kernels to inputs of another sampling rate.
+
+        Args:
+            rate (float): Sampling rate over that of ``kernel_size``.
+        """
+        self.smp.conv.kernel_size = resampled_taps(self.kernel_size, rate)
+        self.small_conv.conv.sampling_rate = rate
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:

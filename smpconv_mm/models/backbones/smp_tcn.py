@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from smpconv_mm.layers.causal_conv import resampled_taps
 from smpconv_mm.registry import MODELS
 
-from .smp_block import SMPResidualBackbone
+from .smp_block import LargeKernelConv, SMPResidualBackbone
 
 
 @MODELS.register_module()
@@ -36,13 +37,24 @@ class SMPTCN(SMPResidualBackbone):
             ``kernel_size``. Defaults to 5.
         input_dropout (float): Rate of element-wise dropout of the input.
             Defaults to 0.
+        sampling_rate (float): Rate of the inputs over that of the training; see
+            the attribute. Defaults to 1.
+        deploy (bool): Build the deploy form: one convolution with bias where
+            the training form has two and their norms. Defaults to False.
         **kwargs: ``radius``, ``conv_bias``, ``dropout``, ``norm_cfg``,
-            ``act_cfg``, ``out_indices``, ``with_cp``, ``deploy`` and
-            ``init_cfg`` of :class:`SMPResidualBackbone`.
+            ``act_cfg``, ``out_indices``, ``with_cp`` and ``init_cfg``
+            of :class:`SMPResidualBackbone`.
 
     Input: sequences of shape (N, in_channels, L), N and L at least 1. Output: a
     tuple, an entry each of ``out_indices``, of sequences (N, channels[i], L).
     Classifiers read the last sample: neck ``smpconv_mm.LastTimeStep``.
+
+    Attributes:
+        sampling_rate (float): Assign another one to read sequences that were
+            recorded at another rate than those of the training: the SMP kernels
+            are sampled at as many times more places, the small ones act on the
+            interpolated sequence. Nothing need be done for sequences of another
+            length at the same rate. Fixed in deploy form.
 
     Raises:
         ValueError: If an argument or the shape of an input is wrong.
@@ -59,17 +71,49 @@ class SMPTCN(SMPResidualBackbone):
         coord_std: float = 0.1,
         small_kernel_size: int = 5,
         input_dropout: float = 0.0,
+        sampling_rate: float = 1.0,
+        deploy: bool = False,
         **kwargs,
     ) -> None:
+        _check_rate(sampling_rate)
         super().__init__(
             in_channels,
-            kernel_size,
+            resampled_taps(kernel_size, sampling_rate) if deploy else kernel_size,
             channels,
             n_points=n_points,
             coord_std=coord_std,
             small_kernel_size=small_kernel_size,
+            deploy=deploy,
             **kwargs,
         )
         if not 0 <= input_dropout < 1:
             raise ValueError(f'input_dropout must lie in [0, 1), got {input_dropout}')
         self.stem = nn.Dropout(input_dropout)
+        self._sampling_rate = 1.0
+        if deploy:
+            self._sampling_rate = sampling_rate
+        elif sampling_rate != 1:
+            self.sampling_rate = sampling_rate
+
+    @property
+    def sampling_rate(self) -> float:
+        """Rate of the inputs over that of the training."""
+        return self._sampling_rate
+
+    @sampling_rate.setter
+    def sampling_rate(self, rate: float) -> None:
+        _check_rate(rate)
+        if self.deploy:
+            raise ValueError(
+                f'the kernels are fixed at sampling_rate={self._sampling_rate} in '
+                'deploy form; set it before switch_to_deploy()'
+            )
+        for module in self.modules():
+            if isinstance(module, LargeKernelConv):
+                module.resample(rate)
+        self._sampling_rate = rate
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 < rate < float('inf'):
+        raise ValueError(f'sampling_rate must be positive, got {rate}')
