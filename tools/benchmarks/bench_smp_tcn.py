@@ -56,7 +56,6 @@ class OriginalConv(nn.Module):
 def network(contender: str, length: int, radius: float) -> nn.Module:
     torch.manual_seed(0)
     net = SMPTCN(kernel_size=length, radius=radius)
-    net.init_weights()
     if contender == 'original':
         for module in list(net.modules()):
             if hasattr(module, 'smp'):

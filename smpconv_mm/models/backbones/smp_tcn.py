@@ -76,9 +76,12 @@ class SMPTCN(SMPResidualBackbone):
         **kwargs,
     ) -> None:
         _check_rate(sampling_rate)
+        if deploy:
+            kernel_size = resampled_taps(kernel_size, sampling_rate)
+            small_kernel_size = resampled_taps(small_kernel_size, sampling_rate)
         super().__init__(
             in_channels,
-            resampled_taps(kernel_size, sampling_rate) if deploy else kernel_size,
+            kernel_size,
             channels,
             n_points=n_points,
             coord_std=coord_std,
