@@ -120,7 +120,7 @@ class TimeSeries(BaseDataset):
     statistics of the training split, over all its samples and channels, and is
     kept in a file from which samples are read as they are needed. That file is
     made once for all splits, and anew when its sources have changed or it is
-    not whole.
+    not whole; a ``.json`` file beside it holds labels and statistics.
 
     Samples have ``img``, a float32 tensor (C, L), ``gt_label`` and
     ``series_idx``, the place in the whole set. With ``drop_rate`` missing

@@ -79,7 +79,7 @@ class RowsToSequence(BaseTransform):
             )
         if self._noise.shape != shape:
             noise = np.random.RandomState(self.noise_seed).standard_normal(shape[::-1])
-            self._noise = torch.from_numpy(noise.T.astype(np.float32))
+            self._noise = torch.from_numpy(noise.astype(np.float32)).T.contiguous()
         results['img'] = torch.cat([rows, self._noise], dim=1)
         return results
 
