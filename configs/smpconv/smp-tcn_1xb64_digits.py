@@ -7,7 +7,14 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(in_channels=1, kernel_size=64, channels=[30] * 4, radius=0.03),
+    backbone=dict(
+        in_channels=1,
+        kernel_size=64,
+        channels=[30] * 4,
+        radius=0.03,
+        dropout=0.2,
+        input_dropout=0.1,
+    ),
 )
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
 max_epochs = 30

@@ -137,7 +137,7 @@ def _slower_direct(input: Tensor, kernel: Tensor) -> str | None:
 
 
 # Taps from which the transform is faster, by tools/benchmarks/bench_fft_conv.py.
-_CROSSOVER = {'cpu': 48, 'cuda': 256}
+_CROSSOVER = {'cpu': 16, 'cuda': 256}
 
 
 @register_backend('causal_conv1d', 'direct', slower=_slower_direct)
