@@ -21,6 +21,12 @@ MODELS = Registry(
 DATASETS = Registry(
     'dataset', parent=root.DATASETS, scope=SCOPE, locations=['smpconv_mm.datasets']
 )
+TRANSFORMS = Registry(
+    'transform',
+    parent=root.TRANSFORMS,
+    scope=SCOPE,
+    locations=['smpconv_mm.datasets.transforms'],
+)
 HOOKS = Registry(
     'hook', parent=root.HOOKS, scope=SCOPE, locations=['smpconv_mm.engine.hooks']
 )

@@ -94,24 +94,9 @@ def test_parameter_groups_of_tiny():
 
 def test_learning_rate_of_the_published_recipe():
     """Warm-up from 0 over ten epochs, both ends included, then half a cosine."""
-    from mmengine.registry import PARAM_SCHEDULERS
-
     cfg = Config.fromfile(ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py')
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.AdamW([parameter], lr=4e-3)
     steps = 5  # iterations an epoch
-    schedulers = [
-        PARAM_SCHEDULERS.build(
-            s, default_args=dict(optimizer=optimizer, epoch_length=steps)
-        )
-        for s in cfg.param_scheduler
-    ]
-    rates = []
-    for _ in range(300 * steps):
-        rates.append(optimizer.param_groups[0]['lr'])
-        optimizer.step()
-        for scheduler in schedulers:
-            scheduler.step()
+    found = rates(cfg, 4e-3, steps, 300 * steps).float()
     warm = 10 * steps
     expected = torch.cat(
         [
@@ -122,7 +107,80 @@ def test_learning_rate_of_the_published_recipe():
             / 2,
         ]
     )
-    assert torch.allclose(torch.tensor(rates), expected, atol=1e-8, rtol=1e-4)
+    assert torch.allclose(found, expected, atol=1e-8, rtol=1e-4)
+
+
+# parameters, backbone, rate, epochs and warm-up, iterations an epoch
+SEQUENCES = {
+    'smp-tcn_1xb64_smnist': (370_960, 1e-4, 200, 5, 938),
+    'smp-tcn_1xb64_pmnist': (370_960, 1e-4, 200, 5, 938),
+    'smp-tcn_1xb64_scifar10': (373_480, 2e-4, 200, 5, 782),
+    'smp-tcn_1xb64_char-trajectories': (373_790, 1e-4, 300, 5, 32),
+    'smp-tcn_1xb32_speech-commands-mfcc': (391_840, 2e-3, 300, 5, 766),
+    'smp-tcn_1xb32_speech-commands-raw': (370_960, 1e-3, 160, 10, 766),
+    'smp-resnet_1xb64_cifar10': (489_646, 5e-3, 210, 10, 782),
+}
+
+
+@pytest.mark.parametrize('name', SEQUENCES)
+def test_published_sequence_recipe(name):
+    parameters, rate, epochs, warmup, steps = SEQUENCES[name]
+    cfg = Config.fromfile(ROOT / f'configs/smpconv/{name}.py')
+    model = MODELS.build(cfg.model)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert f'1xb{cfg.train_dataloader.batch_size}_' in name
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == (
+        'Adam',
+        rate,
+        1e-5,
+    )
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.randomness.seed == 0
+    assert cfg.optim_wrapper.get('clip_grad') is None
+
+    # the published rate at each step s, with W = warm-up and T = other steps
+    published = []
+    warm, rest = warmup * steps, (epochs - warmup) * steps
+    top = rate * (warm + 1) / warm
+    s = torch.arange(epochs * steps, dtype=torch.float64)
+    cosine = 1 + torch.cos(torch.pi * (s - warm - 1) / rest)
+    published = torch.where(s <= warm + 1, rate * s / warm, 1e-6)
+    published[warm + 2 :] += (top - 1e-6) * cosine[warm + 2 :] / 2
+    ours = rates(cfg, rate, steps, epochs * steps)
+    assert (ours - published).abs().max() < 2 * rate / warm
+
+
+def rates(cfg, rate, steps, number):
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            s, default_args=dict(optimizer=optimizer, epoch_length=steps)
+        )
+        for s in cfg.param_scheduler
+    ]
+    found = []
+    for _ in range(number):
+        found.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def test_parameter_groups_of_smnist():
+    """Numbers of the original's three groups."""
+    cfg = Config.fromfile(ROOT / 'configs/smpconv/smp-tcn_1xb64_smnist.py')
+    init_default_scope('mmpretrain')
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    found = {}
+    for group in groups:
+        key = (group['lr'], group['weight_decay'])
+        found[key] = found.get(key, 0) + len(group['params'])
+    assert found == {(1e-4, 1e-5): 26, (1e-4, 0.0): 62, (1e-5, 0.0): 12}
 
 
 def test_model_index():
@@ -133,11 +191,13 @@ def test_model_index():
 
     index = load(str(ROOT / 'model-index.yml'))
     index.build_models_with_collections()
-    assert [m.name for m in index.models] == ['smpnet-tiny_in1k', 'smpnet-base_in1k']
+    assert {m.config for m in index.models} == {
+        path for path in CONFIGS if 'digits' not in path
+    }
     for entry in index.models:
-        assert entry.config in CONFIGS
         model = MODELS.build(Config.fromfile(ROOT / entry.config).model)
-        cost = measure(model, (3, 224, 224))
-        assert entry.metadata.parameters == cost.parameters
-        assert entry.metadata.flops == cost.total
+        parameters = sum(p.numel() for p in model.parameters())
+        assert entry.metadata.parameters == parameters
+        if entry.config.endswith('in1k.py'):
+            assert entry.metadata.flops == measure(model, (3, 224, 224)).total
         assert entry.results[0].metrics['Top 1 Accuracy'] > 80

@@ -22,7 +22,7 @@ from smpconv_mm.utils.checkpoint import (
     state_dict_of,
 )
 
-from .smpconv import Report, convert_smpconv
+from .smpconv import SEQUENCE_TASKS, Report, convert_smpconv
 
 # What a training writes that a user of the weights does not need
 _TRAINING_ONLY = ('optimizer', 'param_schedulers', 'message_hub', 'ema_state_dict')
@@ -61,10 +61,8 @@ def convert_smpconv_file(
             f'checkpoint {src} holds no tensors; its entries are {list(checkpoint)[:5]}'
         )
     converted, report = convert_smpconv(state_dict, task)
-    model, config = _model_for(report, converted)
+    model, config = _model_for(report, converted, task)
     check_fits(model, converted, src)
-    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
-
     save(
         dict(
             state_dict=converted,
@@ -72,7 +70,7 @@ def convert_smpconv_file(
                 converted_from=f'SMPConv {task}, {source or "state dict"}',
                 config=config,
                 smpconv_mm_version=__version__,
-                dataset_meta=dict(classes=tuple(IMAGENET_CATEGORIES)),
+                dataset_meta=_dataset_meta(task),
             ),
         ),
         dst,
@@ -80,32 +78,93 @@ def convert_smpconv_file(
     return report, source or 'the state dict', config
 
 
-def _model_for(report: Report, state_dict: dict) -> tuple[nn.Module, str]:
-    """A classifier of the architecture in the report, and its config's name."""
+_CONFIGS = {
+    'smnist': 'smp-tcn_1xb64_smnist',
+    'pmnist': 'smp-tcn_1xb64_pmnist',
+    'scifar10': 'smp-tcn_1xb64_scifar10',
+    'char': 'smp-tcn_1xb64_char-trajectories',
+    'speech-mfcc': 'smp-tcn_1xb32_speech-commands-mfcc',
+    'speech-raw': 'smp-tcn_1xb32_speech-commands-raw',
+    'cifar10': 'smp-resnet_1xb64_cifar10',
+}
+
+
+def _model_for(report: Report, state_dict: dict, task: str) -> tuple[nn.Module, str]:
+    """A classifier of the network in the report, and its config's name."""
     if 'head.fc.weight' not in state_dict:
-        raise CheckpointError('the checkpoint has no classification head (head.weight)')
+        raise CheckpointError('the checkpoint has no classification head')
     classes = len(state_dict['head.fc.weight'])
-    name = f'SMPNet with {report.backbone}'
-    for arch, batch in [('tiny', '4xb256'), ('base', '4xb128')]:
-        settings = MODELS.get('SMPNet').arch_settings[arch]
-        points = [k * k // 4 for k in settings['kernel_sizes']]
-        if report.backbone['arch'] == dict(settings, n_points=points):
-            name = f'configs/smpconv/smpnet-{arch}_{batch}_in1k.py'
-            if classes != 1000:
-                name += f' with model.head.num_classes={classes}'
+    features = report.backbone.get('arch', report.backbone)['channels'][-1]
+    sequence = task in SEQUENCE_TASKS
     model = MODELS.build(
         dict(
             type='mmpretrain.ImageClassifier',
-            backbone=dict(type='smpconv_mm.SMPNet', **report.backbone),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(
-                type='LinearClsHead',
-                num_classes=classes,
-                in_channels=report.backbone['arch']['channels'][-1],
+            backbone=report.backbone,
+            neck=dict(
+                type='smpconv_mm.LastTimeStep' if sequence else 'GlobalAveragePooling'
             ),
+            head=dict(type='LinearClsHead', num_classes=classes, in_channels=features),
         )
     )
-    return model, name
+    name, backbone, published_classes = _published(report, task)
+    changes = {
+        f'model.backbone.{key}': value
+        for key, value in report.backbone.items()
+        if backbone[key] != value
+    }
+    if classes != published_classes:
+        changes['model.head.num_classes'] = classes
+    text = f'configs/smpconv/{name}.py'
+    if changes:
+        text += f' with {" ".join(f"{k}={v}" for k, v in changes.items())}'
+    return model, text
+
+
+def _published(report: Report, task: str) -> tuple[str, dict, int]:
+    """Config, backbone and classes of the published model of a task."""
+    if task == 'imagenet':
+        arches = {}
+        for arch, settings in MODELS.get('SMPNet').arch_settings.items():
+            points = [k * k // 4 for k in settings['kernel_sizes']]
+            arches[arch] = dict(settings, n_points=points)
+        arch = 'base' if report.backbone['arch'] == arches['base'] else 'tiny'
+        name = f'smpnet-{arch}_{dict(tiny="4xb256", base="4xb128")[arch]}_in1k'
+        shared = dict(in_channels=3, small_kernel_size=5, dw_ratio=1, ffn_ratio=4)
+        backbone = dict(type='smpconv_mm.SMPNet', arch=arches[arch], **shared)
+        return name, backbone, 1000
+    if task == 'cifar10':
+        backbone = dict(
+            type='smpconv_mm.SMPResNet',
+            in_channels=3,
+            kernel_size=33,
+            channels=[24, 24, 36, 36, 36, 48, 48],
+            stem_channels=24,
+            n_points=16,
+            small_kernel_size=3,
+            conv_bias=False,
+        )
+        return _CONFIGS[task], backbone, 10
+    backbone = dict(
+        type='smpconv_mm.SMPTCN',
+        channels=[30] * 6,
+        n_points=30,
+        small_kernel_size=5,
+        **SEQUENCE_TASKS[task],
+    )
+    return _CONFIGS[task], backbone, 20 if task == 'char' else 10
+
+
+def _dataset_meta(task: str) -> dict:
+    """Names of classes, and the permutation of pMNIST."""
+    if task == 'imagenet':
+        from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+
+        return dict(classes=tuple(IMAGENET_CATEGORIES))
+    if task == 'pmnist':
+        from smpconv_mm.datasets.transforms.sequence import pixel_permutation
+
+        return dict(permutation=tuple(pixel_permutation(784, 0).tolist()))
+    return {}
 
 
 def reparameterize_file(config: str | Path, src: str | Path, dst: str | Path) -> float:
@@ -118,7 +177,7 @@ def reparameterize_file(config: str | Path, src: str | Path, dst: str | Path) ->
             ``model.backbone.deploy=True``.
 
     Returns:
-        float: Largest difference of the backbone's outputs on a random image,
+        float: Largest difference of the backbone's outputs on a random input,
         relative to their largest value.
 
     Raises:
@@ -129,9 +188,9 @@ def reparameterize_file(config: str | Path, src: str | Path, dst: str | Path) ->
     model = MODELS.build(cfg.model).eval()
     checkpoint = load_into(model, src)
     # float64: the comparison is to find mistakes, not rounding
-    image = torch.rand(
-        1, getattr(model.backbone, 'in_channels', 3), 64, 64, dtype=torch.float64
-    )
+    channels = getattr(model.backbone, 'in_channels', 3)
+    side = (64,) * getattr(model.backbone, 'ndim', 2)
+    image = torch.rand(1, channels, *side, dtype=torch.float64)
     with torch.no_grad():
         model.double()
         before = model.backbone(image)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ class Report:
     Attributes:
         renamed (dict[str, str]): Old name to new name.
         dropped (dict[str, str]): Old name to the reason.
-        backbone (dict): Arguments of :class:`smpconv_mm.models.SMPNet`, read off
-            the shapes.
+        backbone (dict): Type and arguments of the backbone, read off the
+            entries.
     """
 
     renamed: dict[str, str] = field(default_factory=dict)
@@ -58,32 +59,95 @@ _IMAGENET_RULES: list[tuple[str, str | None]] = [
 ]
 
 
+def _large_kernel_rules(old: str, digit: str, new: str) -> list:
+    """Rules of the dense layers: an SMP convolution, a small one, their norms."""
+    return [
+        (rf'{old}cconv{digit}\.Kernel\.weight_coord', f'{new}.smp.conv.kernel.coord'),
+        (rf'{old}cconv{digit}\.Kernel\.radius', f'{new}.smp.conv.kernel.radius'),
+        (rf'{old}cconv{digit}\.Kernel\.weights', f'{new}.smp.conv.kernel.weight'),
+        (rf'{old}cconv{digit}\.bias', f'{new}.smp.conv.bias'),
+        (rf'{old}cconv{digit}\.train_length', None),
+        (
+            rf'{old}cconv{digit}s\.(?P<end>weight|bias)',
+            rf'{new}.small_conv.conv.\g<end>',
+        ),
+        (rf'{old}norm{digit}\.(?P<end>{_BN})', rf'{new}.smp.bn.\g<end>'),
+        (rf'{old}norm{digit}s\.(?P<end>{_BN})', rf'{new}.small_conv.bn.\g<end>'),
+    ]
+
+
+def _block_rules(old: str) -> list:
+    block, new = rf'{old}\.(?P<i>\d+)\.', r'backbone.blocks.\g<i>.'
+    return [
+        *_large_kernel_rules(block, r'(?P<n>[12])', rf'{new}conv\g<n>'),
+        (rf'{block}shortcut\.0\.(?P<end>weight|bias)', rf'{new}shortcut.\g<end>'),
+    ]
+
+
+_TCN_RULES = [
+    *_block_rules('backbone'),
+    (r'finallyr\.(weight|bias)', r'head.fc.\1'),
+]
+_RESNET_RULES = [
+    *_large_kernel_rules('', '1', 'backbone.stem.0'),
+    *_block_rules('blocks'),
+    (r'out_layer\.(weight|bias)', r'head.fc.\1'),
+]
+
+
 def _convert_imagenet(state_dict: Mapping[str, Tensor]) -> tuple[dict, Report]:
-    report = Report(backbone=_read_backbone(state_dict))
+    report = Report(backbone=_read_smpnet(state_dict))
     last = len(report.backbone['arch']['channels']) - 1
+    rules = [
+        (old, new and new.replace('{last}', str(last))) for old, new in _IMAGENET_RULES
+    ]
+    return _rename(state_dict, rules, report, 'an SMPConv ImageNet model'), report
+
+
+def _convert_sequence(
+    task: str, state_dict: Mapping[str, Tensor]
+) -> tuple[dict, Report]:
+    report = Report(backbone=_read_tcn(state_dict, SEQUENCE_TASKS[task]['kernel_size']))
+    name = 'an SMPConv sequence model'
+    return _rename(state_dict, _TCN_RULES, report, name), report
+
+
+def _convert_cifar10(state_dict: Mapping[str, Tensor]) -> tuple[dict, Report]:
+    report = Report(backbone=_read_resnet(state_dict))
+    name = 'an SMPConv CIFAR model'
+    return _rename(state_dict, _RESNET_RULES, report, name), report
+
+
+def _rename(
+    state_dict: Mapping[str, Tensor], rules: list, report: Report, model: str
+) -> dict[str, Tensor]:
     out: dict[str, Tensor] = {}
     unknown = []
     for old, value in state_dict.items():
-        rules = ((re.fullmatch(p, old), new) for p, new in _IMAGENET_RULES)
-        match, replacement = next((r for r in rules if r[0]), (None, None))
+        matches = ((re.fullmatch(p, old), new) for p, new in rules)
+        match, replacement = next((m for m in matches if m[0]), (None, None))
         if match is None:
             unknown.append(old)
             continue
         if replacement is None:
-            _check_grid(old, value)
-            report.dropped[old] = 'sampling grid, computed when needed'
+            report.dropped[old] = 'size of the kernel, stands in the config'
+            if old.endswith('.kernel_coord'):
+                _check_grid(old, value)
+                report.dropped[old] = 'sampling grid, computed when needed'
             continue
-        new = match.expand(replacement.replace('{last}', str(last)))
+        new = match.expand(replacement)
         if old.endswith('.radius'):
-            value = value.reshape(value.shape[:2])  # drop two unit axes
+            value = value.reshape(value.shape[:2])  # drop unit axes
+        if old == 'out_layer.weight':
+            value = value.flatten(1)  # a 1x1 convolution of pooled maps
         out[new] = value
         report.renamed[old] = new
     if unknown:
         raise CheckpointError(
-            f'{len(unknown)} entries are not of an SMPConv ImageNet model, first '
-            f'{unknown[:3]}; nothing was converted. Is --task right?'
+            f'{len(unknown)} entries are not of {model}, first {unknown[:3]}; nothing '
+            'was converted. Is --task right?'
         )
-    return out, report
+    return out
 
 
 def _check_grid(name: str, grid: Tensor) -> None:
@@ -99,33 +163,42 @@ def _check_grid(name: str, grid: Tensor) -> None:
         )
 
 
-def _read_backbone(state_dict: Mapping[str, Tensor]) -> dict:
-    """Read the arguments of SMPNet off the shapes."""
-
+def _shapes(state_dict: Mapping[str, Tensor], model: str) -> Callable:
     def shape(name: str) -> torch.Size:
         if name not in state_dict:
             raise CheckpointError(
-                f'the checkpoint has no {name}: it is not complete, or not of an '
-                'SMPConv ImageNet model. Is --task right?'
+                f'the checkpoint has no {name}: it is not complete, or not of '
+                f'{model}. Is --task right?'
             )
         return state_dict[name].shape
 
+    return shape
+
+
+def _children(state_dict: Mapping[str, Tensor], prefix: str) -> int:
+    """Number of different names right after a prefix; at least 1."""
+    depth = prefix.count('.')
+    return len({k.split('.')[depth] for k in state_dict if k.startswith(prefix)}) or 1
+
+
+def _read_smpnet(state_dict: Mapping[str, Tensor]) -> dict:
+    """Read the arguments of SMPNet off the shapes."""
+    shape = _shapes(state_dict, 'an SMPConv ImageNet model')
     arch: dict[str, list[int]] = dict(
         channels=[], depths=[], kernel_sizes=[], n_points=[]
     )
-    stages = {key.split('.')[1] for key in state_dict if key.startswith('stages.')}
-    for stage in range(max(1, len(stages))):
+    for stage in range(_children(state_dict, 'stages.')):
         prefix = f'stages.{stage}.blocks.'
         smp = f'{prefix}0.large_kernel.smp.conv.'
         arch['channels'].append(shape(f'{prefix}0.prelkb_bn.weight')[0])
         arch['kernel_sizes'].append(shape(f'{smp}kernel_coord')[-1])
         arch['n_points'].append(shape(f'{smp}weight_coord')[1])
-        blocks = {key.split('.')[3] for key in state_dict if key.startswith(prefix)}
-        arch['depths'].append(len(blocks) // 2)
+        arch['depths'].append(_children(state_dict, prefix) // 2)
     width = arch['channels'][0]
     smp_block, ffn = 'stages.0.blocks.0.', 'stages.0.blocks.1.'
     small = shape(f'{smp_block}large_kernel.small_conv.conv.weight')
     return dict(
+        type='smpconv_mm.SMPNet',
         arch=arch,
         in_channels=shape('stem.0.conv.weight')[1],
         small_kernel_size=small[-1],
@@ -134,8 +207,66 @@ def _read_backbone(state_dict: Mapping[str, Tensor]) -> dict:
     )
 
 
+def _read_tcn(state_dict: Mapping[str, Tensor], length: int) -> dict:
+    """Read the arguments of SMPTCN off the entries."""
+    backbone = _read_blocks(state_dict, 'backbone.', 'an SMPConv sequence model')
+    size = _kernel_size(state_dict, length)
+    return dict(type='smpconv_mm.SMPTCN', kernel_size=size, **backbone)
+
+
+def _read_resnet(state_dict: Mapping[str, Tensor]) -> dict:
+    """Read the arguments of SMPResNet off the entries."""
+    backbone = _read_blocks(state_dict, 'blocks.', 'an SMPConv CIFAR model')
+    stem_channels = backbone['in_channels']
+    shape = _shapes(state_dict, 'an SMPConv CIFAR model')
+    backbone['in_channels'] = shape('cconv1.Kernel.weights')[1]
+    size = _kernel_size(state_dict, 33)
+    return dict(
+        type='smpconv_mm.SMPResNet',
+        kernel_size=size,
+        stem_channels=stem_channels,
+        **backbone,
+    )
+
+
+def _read_blocks(state_dict: Mapping[str, Tensor], prefix: str, model: str) -> dict:
+    shape = _shapes(state_dict, model)
+    first = shape(f'{prefix}0.cconv1.Kernel.weights')
+    blocks = range(_children(state_dict, prefix))
+    return dict(
+        in_channels=first[1],
+        channels=[shape(f'{prefix}{i}.cconv1.Kernel.weights')[0] for i in blocks],
+        n_points=first[2],
+        small_kernel_size=shape(f'{prefix}0.cconv1s.weight')[-1],
+        conv_bias=f'{prefix}0.cconv1.bias' in state_dict,
+    )
+
+
+def _kernel_size(state_dict: Mapping[str, Tensor], published: int) -> int:
+    """The size that the kernels took at the first input; 0 in an unused model."""
+    sizes = {int(v) for k, v in state_dict.items() if k.endswith('.train_length')}
+    if len(sizes) > 1:
+        raise CheckpointError(
+            f'the kernels have different sizes (train_length): {sorted(sizes)}; the '
+            'checkpoint was made by a changed program'
+        )
+    return next(iter(sizes), 0) or published
+
+
+# What tells the published sequence networks apart
+SEQUENCE_TASKS = {
+    'smnist': dict(in_channels=1, kernel_size=784, conv_bias=False),
+    'pmnist': dict(in_channels=1, kernel_size=784, conv_bias=False),
+    'scifar10': dict(in_channels=3, kernel_size=1024, conv_bias=True),
+    'char': dict(in_channels=3, kernel_size=182, conv_bias=True),
+    'speech-mfcc': dict(in_channels=20, kernel_size=161, conv_bias=True),
+    'speech-raw': dict(in_channels=1, kernel_size=16000, conv_bias=False),
+}
+
 TASKS: dict[str, Callable[[Mapping[str, Tensor]], tuple[dict, Report]]] = {
     'imagenet': _convert_imagenet,
+    **{task: partial(_convert_sequence, task) for task in SEQUENCE_TASKS},
+    'cifar10': _convert_cifar10,
 }
 
 

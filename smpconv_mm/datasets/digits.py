@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmpretrain.datasets import BaseDataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from smpconv_mm.registry import DATASETS
+
+from .transforms.sequence import pixel_permutation
 
 
 @DATASETS.register_module()
@@ -21,7 +24,7 @@ class Digits(BaseDataset):
     Each sample has ``img``, ``gt_label`` and ``digits_idx``, its place in the
     whole set. ``img`` is an (8, 8, 3) uint8
     array, grey repeated three times as an image loader gives it, or with
-    ``sequence=True`` a (1, 64) float32 tensor: the pixels row by row, channels
+    ``sequence=True`` a (1, length) float32 tensor: the pixels row by row, channels
     first. Values are 0 to 255 in both.
 
     Args:
@@ -30,11 +33,18 @@ class Digits(BaseDataset):
         test_size (float): Share of the test split, which is stratified by
             class. Defaults to 0.2.
         seed (int): Seed of the split. Defaults to 0.
+        length (int): Samples of a sequence: the 64 pixels, or a linear
+            interpolation of them with the first and the last kept, as if
+            recorded at another sampling rate. Defaults to 64.
+        permutation_seed (int, optional): Permute all sequences by
+            :func:`~.transforms.sequence.pixel_permutation`, which is kept in
+            ``metainfo['permutation']``. Defaults to None: not permuted.
         **kwargs: Of mmpretrain's ``BaseDataset`` (``pipeline``,
             ``test_mode``, ...).
 
     Raises:
-        ValueError: If ``split`` or ``test_size`` is wrong.
+        ValueError: If ``split``, ``test_size``, ``length`` or
+            ``permutation_seed`` is wrong.
     """
 
     METAINFO = dict(classes=tuple('0123456789'))
@@ -45,6 +55,8 @@ class Digits(BaseDataset):
         sequence: bool = False,
         test_size: float = 0.2,
         seed: int = 0,
+        length: int = 64,
+        permutation_seed: int | None = None,
         **kwargs,
     ) -> None:
         if split not in ('train', 'test', 'all'):
@@ -55,6 +67,19 @@ class Digits(BaseDataset):
         self.sequence = sequence
         self.test_size = test_size
         self.seed = seed
+        if length < 2:
+            raise ValueError(f'length must be at least 2, got {length}')
+        self.length = length
+        if permutation_seed is not None:
+            if not sequence:
+                raise ValueError(
+                    f'permutation_seed={permutation_seed} is for sequences; set '
+                    'sequence=True or leave it out'
+                )
+            order = pixel_permutation(64, permutation_seed).tolist()
+            kwargs['metainfo'] = dict(
+                kwargs.get('metainfo') or {}, permutation=tuple(order)
+            )
         super().__init__(ann_file='', **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -80,7 +105,12 @@ class Digits(BaseDataset):
 
     def _format(self, image: np.ndarray):
         if self.sequence:
-            return torch.from_numpy(image.reshape(1, 64).astype(np.float32))
+            sequence = image.reshape(1, 64).astype(np.float32)
+            order = self.metainfo.get('permutation', slice(None))
+            sequence = torch.from_numpy(sequence[:, order])
+            return F.interpolate(
+                sequence[None], self.length, mode='linear', align_corners=True
+            )[0]
         return np.repeat(image[..., None], 3, axis=-1)
 
     def extra_repr(self) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from smpconv_mm import ops
 from smpconv_mm.registry import MODELS
 
 from .smp_kernel import SMPKernel
+
+# Numbers in a kernel from which it is made again rather than kept (16 MiB)
+_LONG = 2**22
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -174,12 +178,38 @@ class _SMPConv(nn.Module):
         if self._depthwise2d and self._keeps_size():
             return ops.depthwise_conv2d(input, weight, bias)
         if self.causal and self.stride == self.dilation == (1,) and self.groups == 1:
-            return ops.causal_conv1d(input, weight, bias)
+            first = self._empty()
+            remake = self._remake(first) if weight.requires_grad else None
+            return ops.causal_conv1d(input, weight[..., first:], bias, remake=remake)
         if self.causal:
             input = F.pad(input, (self.dilation[0] * (self._size[0] - 1), 0))
         return _CONV[self.ndim](
             input, weight, bias, self.stride, self.padding, self.dilation, self.groups
         )
+
+    def _empty(self) -> int:
+        """Earliest taps that no point reaches; they need not be convolved."""
+        if self.kernel is None or self.kernel.coord.is_cuda:
+            return 0  # a GPU would have to be waited for
+        return 0 if torch.compiler.is_compiling() else self.kernel.first_tap()
+
+    def _remake(self, first: int) -> Callable[[], Tensor] | None:
+        """What makes a long kernel again in the backward pass."""
+        long = prod(self._size) * self.in_channels * self.out_channels > _LONG
+        if self.kernel is None or not long or torch.compiler.is_compiling():
+            return None
+        versions = [p._version for p in self.kernel.parameters()]
+
+        @torch.no_grad()
+        def remake() -> Tensor:
+            if versions != [p._version for p in self.kernel.parameters()]:
+                raise RuntimeError(
+                    'points were changed in place between the forward and the '
+                    'backward pass; call backward() before optimizer.step()'
+                )
+            return self.kernel.make_kernel()[..., first:]
+
+        return remake
 
     def _keeps_size(self) -> bool:
         return (

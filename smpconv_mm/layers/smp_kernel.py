@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import isfinite, prod
 
 import torch
 from torch import Tensor, nn
@@ -150,6 +150,19 @@ class SMPKernel(nn.Module):
     def clip_radius(self) -> None:
         """Bring all radii into ``radius_range``, in place."""
         self.radius.clamp_(*self.radius_range)
+
+    @torch.no_grad()
+    def first_tap(self) -> int:
+        """Index along the last axis before which the kernel is zero everywhere.
+
+        The last index if it is zero altogether, 0 if a point is not finite.
+        """
+        taps = self._size[-1]
+        reach = float((self.coord[..., 0] - self.radius).min())
+        if not isfinite(reach):
+            return 0
+        # a place to spare for rounding
+        return min(max(int((reach + 1) * (taps - 1) / 2) - 1, 0), taps - 1)
 
     def make_kernel(self) -> Tensor:
         """Sample the kernel.

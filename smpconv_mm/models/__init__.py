@@ -1,5 +1,6 @@
 """Networks built from the layers of this package."""
 
-from .backbones import SMPNet
+from .backbones import SMPTCN, SMPNet, SMPResNet
+from .necks import LastTimeStep
 
-__all__ = ['SMPNet']
+__all__ = ['SMPTCN', 'LastTimeStep', 'SMPNet', 'SMPResNet']

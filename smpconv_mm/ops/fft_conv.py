@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -12,7 +13,12 @@ from .dispatch import choose, register_backend
 
 
 def causal_conv1d(
-    input: Tensor, kernel: Tensor, bias: Tensor | None = None, *, method: str = 'auto'
+    input: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None = None,
+    *,
+    method: str = 'auto',
+    remake: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """Convolve sequences so that an output depends on earlier samples only.
 
@@ -25,6 +31,9 @@ def causal_conv1d(
         bias (Tensor, optional): Shape (O,). Defaults to None.
         method (str): ``'direct'``, ``'fft'`` or ``'auto'``, which takes the one
             measured to be faster for the shape. Defaults to ``'auto'``.
+        remake (Callable, optional): Gives the kernel once more. Where memory is
+            short, the kernel is then not kept for the backward pass but made
+            again. Defaults to None.
 
     Returns:
         Tensor: Shape (N, O, L), of the input's dtype; transforms of half
@@ -40,9 +49,10 @@ def causal_conv1d(
         )
     _check_kernel('causal_conv1d', input, kernel, bias, input.shape[1])
     # taps that reach back before the first sample see zeros only
-    kernel = kernel[..., max(0, kernel.shape[-1] - input.shape[-1]) :]
+    first = max(0, kernel.shape[-1] - input.shape[-1])
+    kernel = kernel[..., first:]
     chosen = choose('causal_conv1d', method, input, kernel)
-    out = chosen.fn(input, kernel)
+    out = chosen.fn(input, kernel, remake and (lambda: remake()[..., first:]))
     return out if bias is None else out + bias[:, None].to(out.dtype)
 
 
@@ -127,24 +137,100 @@ def _slower_direct(input: Tensor, kernel: Tensor) -> str | None:
 
 
 # Taps from which the transform is faster, by tools/benchmarks/bench_fft_conv.py.
-_CROSSOVER = {'cpu': 48, 'cuda': 256}
+_CROSSOVER = {'cpu': 16, 'cuda': 256}
 
 
 @register_backend('causal_conv1d', 'direct', slower=_slower_direct)
-def _direct(input: Tensor, kernel: Tensor) -> Tensor:
+def _direct(input: Tensor, kernel: Tensor, remake=None) -> Tensor:
     return F.conv1d(F.pad(input, (kernel.shape[-1] - 1, 0)), kernel)
 
 
 @register_backend('causal_conv1d', 'fft')
-def _fft(input: Tensor, kernel: Tensor) -> Tensor:
+def _fft(input: Tensor, kernel: Tensor, remake=None) -> Tensor:
     if input.shape[0] == 0:  # no library has transforms of nothing
         return _direct(input, kernel)
+    if input.device.type == 'cpu' and not torch.compiler.is_compiling():
+        out = _CausalFFT.apply(_single(input), _single(kernel), remake)
+        return out.to(input.dtype)
     length = input.shape[-1]
     size = _fast_length(length + kernel.shape[-1] - 1)
     spectrum = torch.fft.rfft(_single(input), n=size)
     kernels = torch.fft.rfft(_single(kernel).flip(-1), n=size)
     product = torch.einsum('nif,oif->nof', spectrum, kernels)
     return torch.fft.irfft(product, n=size)[..., :length].to(input.dtype)
+
+
+class _CausalFFT(torch.autograd.Function):
+    """The transform on CPUs, where products of complex matrices are slow.
+
+    Spectra are multiplied as real matrices, for so many output channels at a
+    time that what lies between two transforms stays in the cache. No spectrum is
+    kept for the backward pass: making it again costs less than the memory.
+    """
+
+    @staticmethod
+    def forward(ctx, input: Tensor, kernel: Tensor, remake) -> Tensor:
+        ctx.remake = remake
+        ctx.save_for_backward(input, None if remake else kernel)
+        size = _fast_length(input.shape[-1] + kernel.shape[-1] - 1)
+        x = _spectra(input, size)
+        out = input.new_empty(len(input), len(kernel), input.shape[-1])
+        for part in _parts(kernel, size):
+            y = x @ _as_matrices(kernel[part], size).transpose(1, 2)
+            out[:, part] = _signals(y, size)[..., : input.shape[-1]]
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        input, kernel = ctx.saved_tensors
+        if kernel is None:
+            kernel = ctx.remake().to(input.dtype)
+        length, taps = input.shape[-1], kernel.shape[-1]
+        size = _fast_length(length + taps - 1)
+        x = _spectra(input, size)
+        grad_x = torch.zeros_like(x)
+        grad_kernel = torch.empty_like(kernel)
+        for part in _parts(kernel, size):
+            g = _spectra(grad[:, part], size)
+            grad_x.baddbmm_(g, _as_matrices(kernel[part], size))
+            product = (g.transpose(1, 2) @ x).view(len(x), -1, 2, x.shape[-1] // 2, 2)
+            re = product[:, :, 0, :, 0] + product[:, :, 1, :, 1]
+            im = product[:, :, 1, :, 0] - product[:, :, 0, :, 1]
+            product = torch.stack([re, im], dim=-1).flatten(2)
+            grad_kernel[part] = _signals(product, size)[..., :taps].flip(-1)
+        return _signals(grad_x, size)[..., :length], grad_kernel, None
+
+
+def _parts(kernel: Tensor, size: int) -> list[slice]:
+    """Output channels whose kernels have about 4 MiB in float32, at least one."""
+    step = max(1, 2**20 // (kernel.shape[1] * size))
+    return [slice(i, i + step) for i in range(0, len(kernel), step)]
+
+
+def _spectra(signals: Tensor, size: int) -> Tensor:
+    """(A, B, L) to (F, A, 2 B): real and imaginary parts by turns."""
+    spectra = torch.fft.rfft(signals.flatten(0, 1), n=size).t().contiguous()
+    return torch.view_as_real(spectra.unflatten(1, signals.shape[:2])).flatten(2)
+
+
+def _signals(spectra: Tensor, size: int) -> Tensor:
+    """The inverse of :func:`_spectra`: (A, B, size)."""
+    spectra = torch.view_as_complex(spectra.unflatten(2, (-1, 2)))
+    signals = torch.fft.irfft(spectra.flatten(1).t().contiguous(), n=size)
+    return signals.unflatten(0, spectra.shape[1:])
+
+
+def _as_matrices(kernel: Tensor, size: int) -> Tensor:
+    """(O, I, taps) to (F, 2 O, 2 I): what the spectrum of an input adds to an output.
+
+    Rows are for real and imaginary parts of the outputs by turns, columns for
+    those of the inputs. The last tap multiplies the current sample.
+    """
+    spectra = torch.fft.rfft(kernel.flip(-1).flatten(0, 1), n=size).t().contiguous()
+    spectra = spectra.unflatten(1, kernel.shape[:2]).conj()
+    both = torch.stack([spectra, spectra * 1j], dim=2)
+    return torch.view_as_real(both).flatten(3).flatten(1, 2)
 
 
 def _single(x: Tensor) -> Tensor:

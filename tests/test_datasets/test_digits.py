@@ -45,6 +45,30 @@ def test_sequence_packs_as_it_is():
     assert sample['data_samples'].gt_label.tolist() == [images[5]['gt_label']]
 
 
+def test_permuted():
+    plain = Digits(split='test', sequence=True)
+    permuted = Digits(split='test', sequence=True, permutation_seed=0)
+    order = permuted.metainfo['permutation']
+    assert sorted(order) == list(range(64)) and order != tuple(range(64))
+    assert 'permutation' not in plain.metainfo
+    for i in (0, 100):
+        assert torch.equal(permuted[i]['img'], plain[i]['img'][:, list(order)])
+    again = Digits(split='train', sequence=True, permutation_seed=0)
+    assert again.metainfo['permutation'] == order
+    other = Digits(split='test', sequence=True, permutation_seed=1)
+    assert other.metainfo['permutation'] != order
+
+
+@pytest.mark.parametrize('length', [33, 127])
+def test_other_sampling_rates(length):
+    plain, other = (Digits('test', True, length=n)[3]['img'] for n in (64, length))
+    assert other.shape == (1, length)
+    assert torch.equal(other[:, [0, -1]], plain[:, [0, -1]])
+    if length == 127:
+        assert torch.allclose(other[:, ::2], plain, atol=1e-3)
+        assert torch.allclose(other[:, 1], plain[:, :2].mean(1), atol=1e-3)
+
+
 def test_registered():
     dataset = ROOT.build(dict(type='smpconv_mm.Digits', split='test'))
     assert 'Split' in repr(dataset)
@@ -54,6 +78,8 @@ def test_registered():
     'kwargs, message',
     [
         (dict(split='val'), "'train', 'test' or 'all', got 'val'"),
+        (dict(length=1), 'length must be at least 2, got 1'),
+        (dict(permutation_seed=3), 'permutation_seed=3 is for sequences'),
         (dict(test_size=1.5), 'test_size must lie between 0 and 1, got 1.5'),
     ],
 )

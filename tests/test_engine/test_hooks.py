@@ -69,3 +69,30 @@ def test_checkpoint_guard():
     for kwargs in (dict(), dict(resume=True, training=True)):
         with pytest.raises(CheckpointError, match='of another shape'):
             load(other, **kwargs)
+
+
+@pytest.mark.parametrize('phase', ['train', 'test'])
+def test_checkpoint_guard_compares_permutations(phase):
+    model = nn.Linear(2, 3)
+    order = (2, 0, 1)
+
+    def load(trained, tested, **kwargs):
+        checkpoint = dict(state_dict=model.state_dict())
+        if trained is not None:
+            checkpoint['meta'] = dict(dataset_meta=trained)
+        this = runner(model, resume=phase == 'train', training=phase == 'train')
+        loop = Loop()
+        dataset = SimpleNamespace(metainfo=tested)
+        loop.dataloader = SimpleNamespace(dataset=dataset)
+        setattr(this, f'_{phase}_loop', loop)
+        CheckpointGuardHook().after_load_checkpoint(this, checkpoint)
+
+    same = dict(permutation=order), dict(permutation=list(order))
+    for trained, tested in [same, ({}, {}), (None, same[0])]:
+        load(trained, tested)
+    with pytest.raises(CheckpointError, match=r'2, 0, 1.*has samples in their order'):
+        load(same[0], {})
+    with pytest.raises(CheckpointError, match=r'in their order.*permuted to 2, 0, 1'):
+        load({}, same[0])
+    with pytest.raises(CheckpointError, match='set permutation_seed'):
+        load(same[0], dict(permutation=(0, 2, 1)))

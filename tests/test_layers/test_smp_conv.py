@@ -78,7 +78,7 @@ def test_causal(kernel_size, dilation):
     assert_close(out, expected, 1e-12)
     later = x.clone()
     later[..., 10:] = 0
-    assert torch.equal(layer(later)[..., :10], out[..., :10])
+    assert_close(layer(later)[..., :10], out[..., :10], 1e-12)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
@@ -258,3 +258,74 @@ def test_bad_input(shape):
     with pytest.raises(ValueError, match=r'SMPConv2d expects.*4 channels') as info:
         layer(torch.randn(shape))
     assert str(shape) in str(info.value)
+
+
+class TestLongKernels:
+    """What is saved for kernels as long as the sequence changes no result."""
+
+    @staticmethod
+    def layer():
+        torch.manual_seed(0)
+        layer = SMPConv1d(2, 3, 40, causal=True, n_points=4, radius=0.1).double()
+        nn.init.uniform_(layer.kernel.coord, 0.2, 1.2)  # the past is empty
+        return layer
+
+    @staticmethod
+    def gradients(layer):
+        x = torch.randn(2, 2, 50, dtype=torch.float64, requires_grad=True)
+        layer(x).square().sum().backward()
+        return [x.grad, *(p.grad for p in layer.parameters())]
+
+    @pytest.mark.parametrize('moved', [(0, 0.0), (1, -3.0), (2, 9.0), (3, -1.05)])
+    def test_first_tap(self, moved):
+        layer = self.layer()
+        point, place = moved
+        with torch.no_grad():
+            layer.kernel.coord[0, point] = place
+        kernel = layer.make_kernel()
+        first = layer.kernel.first_tap()
+        assert not kernel[..., :first].any()
+        assert kernel[..., first : first + 3].any() or place == -3
+        with torch.no_grad():
+            layer.kernel.coord[0, point] = float('nan')
+        assert layer.kernel.first_tap() == 0
+
+    def test_nothing_is_left_of_an_empty_kernel(self):
+        layer = self.layer()
+        with torch.no_grad():
+            layer.kernel.coord.fill_(5)
+        assert layer.kernel.first_tap() == 39
+        out = layer(torch.randn(1, 2, 9).double())
+        assert torch.equal(out, layer.bias[None, :, None].expand_as(out))
+
+    @pytest.mark.parametrize('method', ['fft', 'direct'])
+    def test_kernels_made_again(self, method, monkeypatch):
+        from smpconv_mm import ops
+        from smpconv_mm.layers import smp_conv
+
+        found = []
+        for limit in (2**22, 0):
+            monkeypatch.setattr(smp_conv, '_LONG', limit)
+            layer = self.layer()
+            with ops.use_backend('causal_conv1d', method):
+                torch.manual_seed(1)
+                found.append(self.gradients(layer))
+        for one, two in zip(*found):
+            assert_close(one, two, 1e-12)
+
+    def test_kernel_is_not_kept(self, monkeypatch):
+        from smpconv_mm import ops
+        from smpconv_mm.layers import smp_conv
+
+        monkeypatch.setattr(smp_conv, '_LONG', 0)
+        layer, kept = self.layer(), []
+        x = torch.randn(2, 2, 50, dtype=torch.float64)
+        pack = torch.autograd.graph.saved_tensors_hooks
+        with ops.use_backend('causal_conv1d', 'fft'):
+            with pack(lambda t: kept.append(t.shape) or t, lambda t: t):
+                out = layer(x)
+            assert kept and not any(s[:2] == (3, 2) and s[-1] > 8 for s in kept)
+            with torch.no_grad():
+                layer.kernel.coord += 0.1
+            with pytest.raises(RuntimeError, match='before optimizer.step'):
+                out.sum().backward()

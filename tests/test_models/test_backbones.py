@@ -17,6 +17,14 @@ SMALL = {
         dict(arch=dict(channels=[8, 16], depths=[1, 2], kernel_sizes=[13, 7])),
         [(2, 3, 32, 32), (1, 3, 45, 30)],
     ),
+    'SMPTCN': (
+        dict(in_channels=3, kernel_size=16, channels=[8, 8, 6], n_points=4, radius=0.3),
+        [(2, 3, 16), (1, 3, 23)],
+    ),
+    'SMPResNet': (
+        dict(kernel_size=7, channels=[6, 8], stem_channels=6, n_points=4, dropout=0.1),
+        [(2, 3, 9, 8), (1, 3, 7, 4)],
+    ),
 }
 MODELS.import_from_location()
 BACKBONES = [n for n, c in MODELS.module_dict.items() if issubclass(c, BaseBackbone)]

@@ -19,17 +19,21 @@ def main() -> None:
         type=int,
         nargs='+',
         default=[224, 224],
-        help='height and width of the image (one number: a square)',
+        help='height and width of the image (one number: a square), or samples of '
+        'the sequence',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args()
-    size = args.shape * 2 if len(args.shape) == 1 else args.shape
     with plain_errors():
         model = MODELS.build(load_config(args.config, args.cfg_options).model)
     channels = getattr(model.backbone, 'in_channels', 3)
+    ndim = getattr(model.backbone, 'ndim', 2)
+    size = args.shape * ndim if len(args.shape) == 1 else args.shape[:ndim]
     cost = measure(model, (channels, *size))
 
-    table = Table('part', 'multiply-adds', title=f'{channels} x {size[0]} x {size[1]}')
+    table = Table(
+        'part', 'multiply-adds', title=' x '.join(map(str, [channels, *size]))
+    )
     table.columns[1].justify = 'right'
     for name, value in cost.macs.items():
         table.add_row(name, f'{value:,}')

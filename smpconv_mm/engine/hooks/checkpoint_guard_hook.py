@@ -18,7 +18,8 @@ class CheckpointGuardHook(Hook):
     with the wrong file ends with a meaningless accuracy. With this hook a test
     or a resumed training needs a checkpoint that fits exactly; a training that
     starts from other weights (``load_from``) needs at least one entry that
-    fits.
+    fits. Where samples are permuted, the checkpoint must have seen the same
+    permutation.
 
     Raises:
         CheckpointError: See :func:`smpconv_mm.utils.checkpoint.check_fits`.
@@ -36,8 +37,34 @@ class CheckpointGuardHook(Hook):
         fine_tuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         if not fine_tuning:
             check_fits(model, state_dict, path)
+            _check_permutation(runner, checkpoint, path)
         elif not set(state_dict) & set(model.state_dict()):
             raise CheckpointError(
                 f'checkpoint {path} has no entry in common with the model; its first '
                 f'names are {list(state_dict)[:3]}'
             )
+
+
+def _check_permutation(runner: Runner, checkpoint: dict, path) -> None:
+    """Compare ``metainfo['permutation']`` of checkpoint and datasets."""
+    trained = checkpoint.get('meta', {}).get('dataset_meta')
+    if trained is None:  # weights of unknown origin
+        return
+    for phase in ('train', 'val', 'test'):
+        loop = getattr(runner, f'_{phase}_loop', None)
+        if not isinstance(loop, BaseLoop):
+            continue
+        metainfo = getattr(loop.dataloader.dataset, 'metainfo', {})
+        ours, theirs = (m.get('permutation') for m in (metainfo, trained))
+        if (ours and tuple(ours)) != (theirs and tuple(theirs)):
+            raise CheckpointError(
+                f'checkpoint {path} was trained on {_named(theirs)}, the {phase} '
+                f'dataset has {_named(ours)}; set permutation_seed of the dataset '
+                'as it was in training'
+            )
+
+
+def _named(permutation) -> str:
+    if permutation is None:
+        return 'samples in their order'
+    return f'samples permuted to {", ".join(map(str, permutation[:4]))}, ...'

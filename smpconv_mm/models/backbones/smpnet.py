@@ -10,87 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule, build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
-from smpconv_mm.layers.reparam import (
-    bn_scale_shift,
-    fold_norm_before,
-    switch_to_deploy,
-)
+from smpconv_mm.layers.reparam import fold_norm_before, switch_to_deploy
 from smpconv_mm.registry import MODELS
 
-
-class LargeKernelConv(nn.Module):
-    """Depthwise SMP convolution plus a parallel small one, each with its norm.
-
-    In deploy form it is one depthwise convolution with bias, held by
-    ``smp.conv``.
-
-    Args:
-        channels (int): Channels in and out.
-        kernel_size (int): Side of the SMP kernel; odd.
-        small_kernel_size (int): Side of the parallel kernel; odd, not larger.
-        n_points (int): Points of the SMP kernel.
-        norm_cfg (dict, optional): Norm of both branches; None in deploy form.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: int,
-        small_kernel_size: int,
-        n_points: int,
-        norm_cfg: dict | None,
-    ) -> None:
-        super().__init__()
-        deploy = norm_cfg is None
-        self.smp = ConvModule(
-            channels,
-            channels,
-            kernel_size,
-            padding=kernel_size // 2,
-            groups=channels,
-            conv_cfg=dict(
-                type='smpconv_mm.SMPConv2d',
-                n_points=n_points,
-                radius_range=(1e-3, 1.0),
-                deploy=deploy,
-            ),
-            norm_cfg=norm_cfg,
-            act_cfg=None,
-        )
-        self.small_conv = None
-        if not deploy:
-            self.small_conv = _conv(
-                channels,
-                channels,
-                small_kernel_size,
-                groups=channels,
-                norm_cfg=norm_cfg,
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
-        out = self.smp(x)
-        return out if self.small_conv is None else out + self.small_conv(x)
-
-    @torch.no_grad()
-    def switch_to_deploy(self) -> None:
-        """Merge both branches and their norms into one convolution."""
-        if self.small_conv is None:
-            return
-        large = switch_to_deploy(self.smp).conv
-        small = switch_to_deploy(self.small_conv).conv
-        margin = (large.kernel_size[0] - small.kernel_size[0]) // 2
-        large.weight += F.pad(small.weight, [margin] * 4)
-        large.bias += small.bias
-        self.small_conv = None
+from .smp_block import LargeKernelConv, check_foldable, parse_out_indices, run
 
 
 class _Bottleneck(nn.Module):
@@ -165,7 +94,14 @@ class SMPBlock(_Bottleneck):
             channels, dw_channels, drop_path, norm_cfg, act_cfg=dict(type='ReLU')
         )
         self.large_kernel = LargeKernelConv(
-            dw_channels, kernel_size, small_kernel_size, n_points, norm_cfg
+            dw_channels,
+            dw_channels,
+            kernel_size,
+            small_kernel_size,
+            norm_cfg,
+            groups=dw_channels,
+            n_points=n_points,
+            radius_range=(1e-3, 1.0),
         )
         self.act = nn.ReLU()
 
@@ -237,7 +173,7 @@ class SMPStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
         for block in self.blocks:
-            x = _run(block, x, self.with_cp)
+            x = run(block, x, self.with_cp)
         return x
 
 
@@ -334,7 +270,7 @@ class SMPNet(BaseBackbone):
             )
         self.in_channels = in_channels
         self.channels = tuple(channels)
-        self.out_indices = self._parse_out_indices(out_indices, num_stages)
+        self.out_indices = parse_out_indices(out_indices, num_stages)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -420,18 +356,6 @@ class SMPNet(BaseBackbone):
                 )
         return settings
 
-    @staticmethod
-    def _parse_out_indices(out_indices, num_stages: int) -> tuple[int, ...]:
-        if isinstance(out_indices, int):
-            out_indices = (out_indices,)
-        parsed = tuple(i + num_stages if i < 0 else i for i in out_indices)
-        if not parsed or any(not 0 <= i < num_stages for i in parsed):
-            raise ValueError(
-                f'out_indices must name stages of 0..{num_stages - 1}, got '
-                f'{tuple(out_indices)}'
-            )
-        return parsed
-
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the maps of the stages in ``out_indices``."""
         if x.dim() != 4 or x.shape[1] != self.in_channels or 0 in x.shape:
@@ -445,7 +369,7 @@ class SMPNet(BaseBackbone):
             x = x.contiguous(memory_format=torch.channels_last)
         for i, layer in enumerate(self.stem):
             # nothing before the first layer to be recomputed for
-            x = _run(layer, x, self.with_cp and i > 0)
+            x = run(layer, x, self.with_cp and i > 0)
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
@@ -485,9 +409,7 @@ class SMPNet(BaseBackbone):
         """
         if self.deploy:
             return
-        for module in self.modules():
-            if isinstance(module, ConvModule):
-                bn_scale_shift(module.norm)  # refuse before anything is changed
+        check_foldable(self)  # refuse before anything is changed
         for child in [*self.stem, *self.stages, *self.transitions]:
             switch_to_deploy(child)
         self.deploy = True
@@ -516,9 +438,3 @@ def _conv(
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
     )
-
-
-def _run(module: nn.Module, x: Tensor, with_cp: bool) -> Tensor:
-    if with_cp and x.requires_grad:
-        return checkpoint(module, x, use_reentrant=False)
-    return module(x)

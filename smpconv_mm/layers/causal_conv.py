@@ -1,0 +1,95 @@
+"""Ordinary convolution that sees the past only."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from smpconv_mm import ops
+from smpconv_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class CausalConv1d(nn.Conv1d):
+    """``nn.Conv1d`` whose outputs depend on the current and earlier samples.
+
+    The last tap multiplies the current sample; what lies before the sequence is
+    zero. Any kernel size, stride 1.
+
+    Args:
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        kernel_size (int): Taps.
+        bias (bool): Defaults to True.
+        **kwargs: For builders that pass all arguments of a convolution:
+            ``stride``, ``padding``, ``dilation`` and ``groups``, which must have
+            their defaults.
+
+    Attributes:
+        sampling_rate (float): Rate of the inputs over that for which ``weight``
+            is meant. At another rate than 1 a tap lies between samples and acts
+            on their linear interpolation. Defaults to 1.
+
+    Input: (N, in_channels, L). Output: (N, out_channels, L).
+
+    Raises:
+        ValueError: If one of ``kwargs`` has another value than its default.
+    """
+
+    sampling_rate = 1.0
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        bias: bool = True,
+        **kwargs,
+    ) -> None:
+        defaults = dict(stride=1, padding=0, dilation=1, groups=1)
+        for name, value in kwargs.items():
+            if name not in defaults or value not in (
+                defaults[name],
+                (defaults[name],),
+            ):
+                raise ValueError(
+                    f'CausalConv1d has no {name}={value!r}; it is dense, has stride '
+                    'and dilation 1 and pads by itself'
+                )
+        super().__init__(in_channels, out_channels, kernel_size, bias=bias)
+
+    def make_kernel(self) -> Tensor:
+        """The weight at the sampling rate, (out_channels, in_channels, taps)."""
+        if self.sampling_rate == 1:
+            return self.weight
+        lag = torch.arange(self.weight.shape[-1] - 1, -1, -1, device=self.weight.device)
+        lag = lag * self.sampling_rate
+        below = lag.floor()
+        share = (lag - below).to(self.weight.dtype)
+        taps = resampled_taps(self.weight.shape[-1], self.sampling_rate)
+        below = below.long()
+        out = self.weight.new_zeros(*self.weight.shape[:2], taps + 1)
+        out = out.index_add(2, below, self.weight * (1 - share))
+        out = out.index_add(2, below + 1, self.weight * share)
+        return out[..., :taps].flip(-1)
+
+    @torch.no_grad()
+    def switch_to_deploy(self) -> None:
+        """Replace the weight by that of the sampling rate."""
+        self.weight = nn.Parameter(self.make_kernel())
+        self.sampling_rate = 1.0
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve ``input``."""
+        weight, bias = self.make_kernel(), self.bias
+        if not torch.is_autocast_enabled(input.device.type):
+            weight = weight.to(input.dtype)
+            bias = None if bias is None else bias.to(input.dtype)
+        return ops.causal_conv1d(input, weight, bias)
+
+
+def resampled_taps(taps: int, rate: float) -> int:
+    """Taps that cover at a sampling rate what ``taps`` cover at rate 1."""
+    return ceil((taps - 1) * rate - 1e-6) + 1
