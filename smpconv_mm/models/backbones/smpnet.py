@@ -38,6 +38,7 @@ class LargeKernelConv(nn.Module):
         small_kernel_size (int): Side of the parallel kernel; odd, not larger.
         n_points (int): Points of the SMP kernel.
         norm_cfg (dict, optional): Norm of both branches; None in deploy form.
+        kernel_cfg (dict, optional): More arguments of the SMP kernel.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class LargeKernelConv(nn.Module):
         small_kernel_size: int,
         n_points: int,
         norm_cfg: dict | None,
+        kernel_cfg: dict | None = None,
     ) -> None:
         super().__init__()
         deploy = norm_cfg is None
@@ -56,12 +58,13 @@ class LargeKernelConv(nn.Module):
             kernel_size,
             padding=kernel_size // 2,
             groups=channels,
-            conv_cfg=dict(
-                type='smpconv_mm.SMPConv2d',
-                n_points=n_points,
-                radius_range=(1e-3, 1.0),
-                deploy=deploy,
-            ),
+            conv_cfg={
+                'type': 'smpconv_mm.SMPConv2d',
+                'n_points': n_points,
+                'radius_range': (1e-3, 1.0),
+                'deploy': deploy,
+                **(kernel_cfg or {}),
+            },
             norm_cfg=norm_cfg,
             act_cfg=None,
         )
@@ -149,6 +152,7 @@ class SMPBlock(_Bottleneck):
         n_points (int): Points of the large kernel.
         drop_path (float): Rate of stochastic depth.
         norm_cfg (dict, optional): None in deploy form.
+        kernel_cfg (dict, optional): More arguments of the SMP kernel.
     """
 
     def __init__(
@@ -160,12 +164,13 @@ class SMPBlock(_Bottleneck):
         n_points: int,
         drop_path: float,
         norm_cfg: dict | None,
+        kernel_cfg: dict | None = None,
     ) -> None:
         super().__init__(
             channels, dw_channels, drop_path, norm_cfg, act_cfg=dict(type='ReLU')
         )
         self.large_kernel = LargeKernelConv(
-            dw_channels, kernel_size, small_kernel_size, n_points, norm_cfg
+            dw_channels, kernel_size, small_kernel_size, n_points, norm_cfg, kernel_cfg
         )
         self.act = nn.ReLU()
 
@@ -212,6 +217,7 @@ class SMPStage(nn.Module):
         drop_path_rates: Sequence[float],
         norm_cfg: dict | None,
         with_cp: bool,
+        kernel_cfg: dict | None = None,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
@@ -226,6 +232,7 @@ class SMPStage(nn.Module):
                     n_points,
                     drop_path_rates[i],
                     norm_cfg,
+                    kernel_cfg,
                 )
             )
             self.blocks.append(
@@ -271,6 +278,9 @@ class SMPNet(BaseBackbone):
             False.
         norm_cfg (dict): Defaults to ``dict(type='BN')``; the published recipe
             trains with ``dict(type='SyncBN')``.
+        kernel_cfg (dict, optional): More arguments of
+            :class:`~smpconv_mm.layers.SMPKernel` for all large kernels, e.g.
+            ``dict(learn_radius=False)``. Defaults to None.
         with_cp (bool): Recompute activations in the backward pass to save
             memory. Defaults to False.
         deploy (bool): Build the deploy form: plain convolutions with bias, no
@@ -312,6 +322,7 @@ class SMPNet(BaseBackbone):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         norm_cfg: dict | None = None,
+        kernel_cfg: dict | None = None,
         with_cp: bool = False,
         deploy: bool = False,
         init_cfg: dict | list | None = None,
@@ -369,6 +380,7 @@ class SMPNet(BaseBackbone):
                     rates[sum(depths[:i]) : sum(depths[: i + 1])],
                     norm_cfg,
                     with_cp,
+                    kernel_cfg,
                 )
             )
             if i + 1 < num_stages:
