@@ -26,7 +26,7 @@ def draw_trajectories(
 ) -> Figure:
     """Draw the paths of points over the kernels that they make now.
 
-    Two panels a layer: paths, from light at the start to dark with a dot now,
+    Two panels a layer: paths, from blue at the start to pink with a dot now,
     and radii over time with their mean. Where every output channel has points
     of its own, the first channel's are drawn. The grey behind paths is the
     root mean square of the kernel over channels; the frame is the kernel.
@@ -102,7 +102,7 @@ def _draw_paths(axis: Axes, kernel: SMPKernel, coord: np.ndarray) -> None:
     segments = np.stack([coord[:-1], coord[1:]], axis=2)  # (T - 1, P, 2 ends, 2)
     times = np.repeat(np.arange(len(segments)), coord.shape[1])
     axis.add_collection(
-        LineCollection(segments.reshape(-1, 2, 2), array=times, cmap='YlOrRd', lw=0.8)
+        LineCollection(segments.reshape(-1, 2, 2), array=times, cmap='cool', lw=1)
     )
     axis.plot(*coord[-1].T, '.', color='#67000d', markersize=3)
     reach = max(1.1, 1.05 * np.abs(coord).max())
