@@ -12,6 +12,7 @@ from rich.table import Table
 
 from smpconv_mm.convert.prune import prune_file
 from smpconv_mm.utils.runner import load_config, plain_errors
+from smpconv_mm.visualization import short_name
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
     table = Table('kernel', 'points', 'left', 'outside', 'change')
     for layer in layers:
         table.add_row(
-            layer.name,
+            short_name(layer.name),
             f'{layer.before}',
             f'{layer.after}',
             f'{layer.outside:.1%}',
