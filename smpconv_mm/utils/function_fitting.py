@@ -43,8 +43,8 @@ class PointField(nn.Module):
         super().__init__()
         ndim = len(size)
         points = max(1, round(parameters / (ndim + 2)))
-        # twice the distance between neighbours
-        radius = min(1.0, 4 / points ** (1 / ndim))
+        # in units of the distance between neighbours
+        radius = min(1.0, _RADIUS * 2 / points ** (1 / ndim))
         self.kernel = SMPKernel(
             1, 1, size, ndim, n_points=points, normalize=normalize, radius=radius
         )
@@ -67,6 +67,7 @@ class PointField(nn.Module):
 
 
 _COORD_RATE = 0.03
+_RADIUS = 2
 
 
 class CoordinateNet(nn.Module):
