@@ -142,9 +142,9 @@ class Method:
 METHODS = {
     'smp': Method('SMP', 1e-1, lambda s, p, i: PointField(s, p, True, i)),
     'smp-sum': Method('SMP, sum', 3e-2, lambda s, p, i: PointField(s, p, False, i)),
-    'relu': Method('ReLU MLP', 1e-2, lambda s, p, i: CoordinateNet(s, p, 'relu')),
-    'siren': Method('SIREN', 1e-3, lambda s, p, i: CoordinateNet(s, p, 'siren')),
-    'fourier': Method('Fourier', 1e-2, lambda s, p, i: CoordinateNet(s, p, 'fourier')),
+    'relu': Method('ReLU MLP', 3e-2, lambda s, p, i: CoordinateNet(s, p, 'relu')),
+    'siren': Method('SIREN', 3e-3, lambda s, p, i: CoordinateNet(s, p, 'siren')),
+    'fourier': Method('Fourier', 3e-2, lambda s, p, i: CoordinateNet(s, p, 'fourier')),
 }
 
 

@@ -132,15 +132,16 @@ def test_budgets():
     assert [run.at_second(s) for s in (0.2, 0.3, 0.4, 9)] == [2, 2, 3, 3]
 
 
-def test_high_frequencies_come_fast():
+@pytest.mark.parametrize('name', ['sinusoids', 'chirp'])
+def test_high_frequencies_come_first(name):
     """The claim of the paper: no bias towards low frequencies."""
-    target = load_signal('sinusoids')
+    target = load_signal(name)
     psnr = {
-        method: fit(target, method, 512, 100, 0.0, seed=0).at_step(100)
+        method: fit(target, method, 512, 10, 0.0, seed=0).at_step(10)
         for method in METHODS
     }
     for method in ('relu', 'siren', 'fourier'):
-        assert min(psnr['smp'], psnr['smp-sum']) > psnr[method] + 3, psnr
+        assert min(psnr['smp'], psnr['smp-sum']) > psnr[method] + 2, psnr
 
 
 def test_tables_and_pictures(tmp_path):

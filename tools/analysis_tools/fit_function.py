@@ -30,7 +30,7 @@ def main() -> None:
         help=f'of {", ".join(SIGNALS)}, or .wav and .npy files',
     )
     parser.add_argument(
-        '--steps', type=int, nargs='+', default=[100, 1000], help='measure after'
+        '--steps', type=int, nargs='+', default=[10, 100, 1000], help='measure after'
     )
     parser.add_argument(
         '--seconds', type=float, nargs='+', default=[0.5], help='measure after'
