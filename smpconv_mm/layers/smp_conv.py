@@ -274,8 +274,9 @@ class SMPConv2d(_SMPConv):
             Defaults to None: the opposite of ``shared_points``, as published.
         deploy (bool): Hold the dense kernel as ``weight`` instead of points.
             Defaults to False.
-        **kernel_args: ``n_points``, ``radius``, ``radius_range`` and
-            ``coord_std`` of :class:`SMPKernel`.
+        **kernel_args: ``n_points``, ``radius``, ``radius_range``,
+            ``coord_std``, ``learn_coord``, ``learn_radius`` and ``clip_coord``
+            of :class:`SMPKernel`.
 
     Input: (N, in_channels, H, W). Output: (N, out_channels, H', W').
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, prod
 
 import torch
@@ -31,6 +31,10 @@ class SMPKernel(nn.Module):
     taps, scaled by ``prod(trained size / new size)`` so that responses keep
     their magnitude.
 
+    A state dict with another number of points, such as that of a pruned model
+    (:func:`smpconv_mm.layers.prune_points`), is loaded as it is: the kernel
+    takes over its number of points.
+
     Args:
         in_channels (int): Kernel slices per output channel (the input
             channels of one group).
@@ -47,17 +51,24 @@ class SMPKernel(nn.Module):
         radius (float, optional): Initial radius of all points, in units of
             half a kernel side. Defaults to None, which takes four over the
             longest side (two grid steps), at most ``radius_range[1]``.
-        radius_range (tuple[float, float]): Bounds that :meth:`clip_radius`
+        radius_range (tuple[float, float]): Bounds that :meth:`clip_points`
             keeps. Defaults to (1e-4, 1.0).
         coord_std (float): Standard deviation of the initial coordinates.
             Defaults to 0.2.
         one_sided (bool): Start the points on one side, densest at +1, which is
             the current sample of a causal convolution. Defaults to False.
+        learn_coord (bool): Let the points move; otherwise they stay where they
+            started. Defaults to True.
+        learn_radius (bool): Let the radii change. Defaults to True.
+        clip_coord (bool): Let :meth:`clip_points` keep the points within
+            [-1, 1]. Defaults to False, as published.
 
     Attributes:
         coord (Parameter): Positions, shape (G, P, d), G = 1 if shared else
-            ``out_channels``. Free to leave [-1, 1].
-        radius (Parameter): Shape (G, P).
+            ``out_channels``. Free to leave [-1, 1] without ``clip_coord``;
+            takes no gradient without ``learn_coord``.
+        radius (Parameter): Shape (G, P); takes no gradient without
+            ``learn_radius``.
         weight (Parameter): Shape (G, I, P), G * I = in_channels *
             out_channels.
 
@@ -79,6 +90,9 @@ class SMPKernel(nn.Module):
         radius_range: tuple[float, float] = (1e-4, 1.0),
         coord_std: float = 0.2,
         one_sided: bool = False,
+        learn_coord: bool = True,
+        learn_radius: bool = True,
+        clip_coord: bool = False,
     ) -> None:
         super().__init__()
         if ndim not in (1, 2, 3):
@@ -108,21 +122,21 @@ class SMPKernel(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.ndim = ndim
-        self.n_points = n_points
         self.shared_points = shared_points
         self.normalize = normalize
         self.initial_radius = radius
         self.radius_range = (low, high)
         self.coord_std = coord_std
         self.one_sided = one_sided
+        self.clip_coord = clip_coord
         self.trained_size = size
         self._size = size
         self._cache: tuple | None = None
 
         groups = 1 if shared_points else out_channels
         slices = in_channels * out_channels // groups
-        self.coord = nn.Parameter(torch.empty(groups, n_points, ndim))
-        self.radius = nn.Parameter(torch.empty(groups, n_points))
+        self.coord = nn.Parameter(torch.empty(groups, n_points, ndim), learn_coord)
+        self.radius = nn.Parameter(torch.empty(groups, n_points), learn_radius)
         self.weight = nn.Parameter(torch.empty(groups, slices, n_points))
         self.reset_parameters()
 
@@ -146,6 +160,11 @@ class SMPKernel(nn.Module):
     def kernel_size(self, kernel_size: int | Sequence[int]) -> None:
         self._size = _to_size(kernel_size, self.ndim)
 
+    @property
+    def n_points(self) -> int:
+        """Points per set."""
+        return self.coord.shape[1]
+
     @torch.no_grad()
     def clip_radius(self) -> None:
         """Bring all radii into ``radius_range``, in place."""
@@ -163,6 +182,63 @@ class SMPKernel(nn.Module):
             return 0
         # a place to spare for rounding
         return min(max(int((reach + 1) * (taps - 1) / 2) - 1, 0), taps - 1)
+
+    @torch.no_grad()
+    def clip_points(self) -> None:
+        """Clip radii, and with ``clip_coord`` positions, in place.
+
+        To be called after every optimiser step.
+        """
+        self.clip_radius()
+        if self.clip_coord:
+            self.coord.clamp_(-1, 1)
+
+    @torch.no_grad()
+    def keep_points(self, index: Tensor) -> None:
+        """Drop all points but some.
+
+        The parameters stay the same objects, so that an optimiser made before
+        still holds them.
+
+        Args:
+            index (Tensor): Which points of each set to keep, int64 of shape
+                (G, new number of points).
+        """
+        axes = index[..., None].expand(-1, -1, self.ndim)
+        slices = index[:, None].expand(-1, self.weight.shape[1], -1)
+        _resize(self.coord, self.coord.gather(1, axes))
+        _resize(self.radius, self.radius.gather(1, index))
+        _resize(self.weight, self.weight.gather(2, slices))
+
+    def shapes_for(
+        self, state_dict: Mapping[str, Tensor], prefix: str = ''
+    ) -> dict[str, torch.Size]:
+        """Return the shapes of parameters that a state dict may have.
+
+        They are the kernel's own, or with the number of points of the state
+        dict if its three entries agree in it.
+        """
+        own = {name: p.shape for name, p in self.named_parameters()}
+        found = {
+            name: state_dict[prefix + name].shape
+            for name in own
+            if prefix + name in state_dict
+        }
+        points = found.get('coord', (0, 0))[1:2]
+        groups, slices, _ = self.weight.shape
+        other = {
+            'coord': torch.Size((groups, *points, self.ndim)),
+            'radius': torch.Size((groups, *points)),
+            'weight': torch.Size((groups, slices, *points)),
+        }
+        return other if found == other and 0 not in points else own
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        for name, shape in self.shapes_for(state_dict, prefix).items():
+            parameter = getattr(self, name)
+            if parameter.shape != shape:
+                _resize(parameter, parameter.detach().new_empty(shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def make_kernel(self) -> Tensor:
         """Sample the kernel.
@@ -208,6 +284,9 @@ class SMPKernel(nn.Module):
             f'{self.in_channels}, {self.out_channels}, kernel_size={self._size}, '
             f'n_points={self.n_points}, shared_points={self.shared_points}, '
             f'normalize={self.normalize}'
+            + ', learn_coord=False' * (not self.coord.requires_grad)
+            + ', learn_radius=False' * (not self.radius.requires_grad)
+            + ', clip_coord=True' * self.clip_coord
         )
 
 
@@ -219,6 +298,12 @@ def _to_size(kernel_size: int | Sequence[int], ndim: int) -> tuple[int, ...]:
             f'{kernel_size!r}'
         )
     return size
+
+
+def _resize(parameter: nn.Parameter, value: Tensor) -> None:
+    """Give a parameter a value of another shape; it stays the same object."""
+    parameter.data = value
+    parameter.grad = None
 
 
 def _fingerprint(parameter: Tensor) -> tuple:

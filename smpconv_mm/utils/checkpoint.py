@@ -70,6 +70,22 @@ def state_dict_of(checkpoint: Mapping) -> dict:
     }
 
 
+def adapted_shapes(model: nn.Module, state_dict: Mapping) -> dict[str, torch.Size]:
+    """Entries that take over their shape from a state dict when it is loaded.
+
+    Modules with a method ``shapes_for(state_dict, prefix)`` say which: SMP
+    kernels do for their number of points.
+    """
+    shapes = {}
+    for name, module in model.named_modules():
+        if hasattr(module, 'shapes_for'):
+            prefix = f'{name}.' if name else ''
+            for key, shape in module.shapes_for(state_dict, prefix).items():
+                if getattr(module, key).shape != shape:
+                    shapes[prefix + key] = shape
+    return shapes
+
+
 def check_fits(model: nn.Module, state_dict: Mapping, path: str | Path) -> None:
     """Raise one clear error if a state dict is not exactly that of the model.
 
@@ -77,13 +93,14 @@ def check_fits(model: nn.Module, state_dict: Mapping, path: str | Path) -> None:
         CheckpointError: Counts, and first names of, missing, unexpected and
             differently shaped entries.
     """
-    own = model.state_dict()
+    own = {key: value.shape for key, value in model.state_dict().items()}
+    own.update(adapted_shapes(model, state_dict))
     missing = [key for key in own if key not in state_dict]
     unexpected = [key for key in state_dict if key not in own]
     shapes = [
-        f'{key} {tuple(state_dict[key].shape)} instead of {tuple(own[key].shape)}'
+        f'{key} {tuple(state_dict[key].shape)} instead of {tuple(own[key])}'
         for key in own
-        if key in state_dict and state_dict[key].shape != own[key].shape
+        if key in state_dict and state_dict[key].shape != own[key]
     ]
     if not (missing or unexpected or shapes):
         return

@@ -50,13 +50,14 @@ def draw_curves(work_dirs: list[str | Path], keys: list[str] | None = None) -> F
     Args:
         work_dirs (list): Work dirs, a line each.
         keys (list[str], optional): Which scalars. Defaults to None: the loss,
-            the learning rate and all validation metrics.
+            the learning rate and all validation metrics; not the many of the
+            PointTrackingHook.
     """
     runs = {Path(work_dir).name: read_scalars(work_dir) for work_dir in work_dirs}
     found = sorted(set().union(*runs.values()))
     if keys is None:
         keys = [key for key in ('loss', 'lr') if key in found]
-        keys += [key for key in found if '/' in key]
+        keys += [k for k in found if '/' in k and not k.startswith('points/')]
     unknown = [key for key in keys if key not in found]
     if unknown:
         raise UsageError(f'{unknown} were not logged; there are {found}')

@@ -51,7 +51,9 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
         _draw_points(row[0], layer)
         size = 'x'.join(map(str, layer.kernel_size))
         row[0].set_title(
-            f'{_short(name)}\n{layer.n_points} points, {size}', fontsize=7, loc='left'
+            f'{short_name(name)}\n{layer.n_points} points, {size}',
+            fontsize=7,
+            loc='left',
         )
         chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
         for axis, channel in zip(row[1:], chosen):
@@ -60,7 +62,8 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
     return figure
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """Name of a layer without the parts that all SMP layers share."""
     for tail in ('.kernel', '.conv', '.smp', '.large_kernel'):
         name = name.removesuffix(tail)
     return name.removeprefix('backbone.')

@@ -1,8 +1,10 @@
+import logging
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import EMAHook
+from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import BaseLoop
 from mmengine.runner.priority import get_priority
 from torch import nn
@@ -28,6 +30,15 @@ def test_radius_clip():
         assert torch.equal(conv.kernel.coord, coord)
 
 
+def test_positions_are_clipped_where_the_layer_says_so():
+    free, kept = (SMPConv1d(2, 2, 9, clip_coord=clip) for clip in (False, True))
+    for conv in (free, kept):
+        torch.nn.init.constant_(conv.kernel.coord, -1.5)
+    model = nn.Sequential(free, kept)
+    RadiusClipHook().after_train_iter(SimpleNamespace(model=model), batch_idx=0)
+    assert (free.kernel.coord == -1.5).all() and (kept.kernel.coord == -1).all()
+
+
 def test_radii_are_clipped_before_they_are_averaged():
     assert get_priority(RadiusClipHook.priority) < get_priority(EMAHook.priority)
 
@@ -47,6 +58,7 @@ def runner(model, resume=False, training=False):
         work_dir='w',
         _resume=resume,
         _train_loop=Loop() if training else {},
+        logger=logging.getLogger(__name__),
     )
 
 
@@ -96,3 +108,26 @@ def test_checkpoint_guard_compares_permutations(phase):
         load({}, same[0])
     with pytest.raises(CheckpointError, match='set permutation_seed'):
         load(same[0], dict(permutation=(0, 2, 1)))
+
+
+def test_checkpoint_guard_lets_the_number_of_points_change(caplog):
+    model, other = (SMPConv1d(2, 2, 9, n_points=n) for n in (4, 3))
+    checkpoint = dict(state_dict=other.state_dict())
+    hook = CheckpointGuardHook()
+    with caplog.at_level(logging.INFO):
+        for kwargs in (dict(), dict(training=True), dict(resume=True, training=True)):
+            hook.after_load_checkpoint(runner(model, **kwargs), checkpoint)
+            assert '3 entries of the model take their shape' in caplog.text
+            caplog.clear()
+        hook.after_load_checkpoint(runner(other), checkpoint)
+    assert not caplog.text
+
+    @MODEL_WRAPPERS.register_module(force=True)
+    class Wrapper(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    hook.after_load_checkpoint(runner(Wrapper(model)), checkpoint)  # a test
+    with pytest.raises(CheckpointError, match='already distributed cannot follow'):
+        hook.after_load_checkpoint(runner(Wrapper(model), training=True), checkpoint)

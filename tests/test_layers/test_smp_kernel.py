@@ -63,6 +63,87 @@ def test_clip_radius_in_place():
     assert kernel.radius[0].tolist() == pytest.approx([0.1, 0.5, 0.9])
 
 
+def test_clip_coord():
+    free, kept = (SMPKernel(1, 2, 5, n_points=3, clip_coord=c) for c in (False, True))
+    for kernel in (free, kept):
+        with torch.no_grad():
+            kernel.coord[0, 0] = torch.tensor([-1.5, 0.5])
+            kernel.radius[0, 0] = 9.0
+        kernel.clip_points()
+        assert kernel.radius.max() == 1
+    assert free.coord[0, 0].tolist() == [-1.5, 0.5]
+    assert kept.coord[0, 0].tolist() == [-1.0, 0.5]
+    assert 'clip_coord=True' in repr(kept) and 'clip_coord' not in repr(free)
+
+
+@pytest.mark.parametrize('name', ['coord', 'radius'])
+def test_what_is_not_learnt_stays(name):
+    torch.manual_seed(0)
+    fixed = SMPKernel(1, 2, 9, n_points=3, **{f'learn_{name}': False})
+    assert f'learn_{name}=False' in repr(fixed)
+    before = {n: p.detach().clone() for n, p in fixed.named_parameters()}
+    optimizer = torch.optim.AdamW(fixed.parameters(), lr=0.1, weight_decay=0.5)
+    fixed().square().sum().backward()
+    optimizer.step()
+    for key, parameter in fixed.named_parameters():
+        assert torch.equal(parameter, before[key]) == (key == name), key
+    # a state dict like any other
+    free = SMPKernel(1, 2, 9, n_points=3)
+    free.load_state_dict(fixed.state_dict())
+    fixed.load_state_dict(free.state_dict())
+    assert torch.equal(free(), fixed())
+    assert not getattr(fixed, name).requires_grad
+    assert getattr(free, name).requires_grad
+
+
+class TestOtherNumberOfPoints:
+    @pytest.mark.parametrize('shared', [False, True])
+    @pytest.mark.parametrize('points', [2, 9])
+    def test_loads(self, shared, points):
+        ours, theirs = (
+            SMPKernel(3, 2, 7, n_points=n, shared_points=shared, normalize=not shared)
+            for n in (5, points)
+        )
+        parameters = list(ours.parameters())
+        ours.load_state_dict(theirs.state_dict())
+        assert ours.n_points == points
+        assert torch.equal(ours(), theirs())
+        assert all(a is b for a, b in zip(parameters, ours.parameters()))
+        ours().sum().backward()  # gradients have the new shape
+        ours().sum().backward()
+
+    @torch.no_grad()
+    def test_kept_kernel_is_dropped(self):
+        ours, theirs = (SMPKernel(1, 2, 7, n_points=n).eval() for n in (5, 3))
+        before = ours()
+        ours.load_state_dict(theirs.state_dict())
+        assert ours() is not before and torch.equal(ours(), theirs())
+
+    @pytest.mark.parametrize(
+        'other',
+        [
+            dict(in_channels=2),
+            dict(ndim=1),
+            dict(shared_points=True),
+            dict(out_channels=3),
+        ],
+    )
+    def test_but_nothing_else(self, other):
+        sizes = dict(in_channels=1, out_channels=2, kernel_size=7, n_points=3)
+        ours = SMPKernel(**{**sizes, 'n_points': 5})
+        with pytest.raises(RuntimeError, match='size mismatch for coord|weight'):
+            ours.load_state_dict(SMPKernel(**{**sizes, **other}).state_dict())
+        assert ours.n_points == 5
+
+    def test_entries_must_agree(self):
+        ours, theirs = (SMPKernel(1, 2, 7, n_points=n) for n in (5, 3))
+        mixed = {**theirs.state_dict(), 'radius': torch.ones(2, 4)}
+        with pytest.raises(RuntimeError, match='size mismatch for radius'):
+            ours.load_state_dict(mixed)
+        with pytest.raises(RuntimeError, match='size mismatch'):
+            ours.load_state_dict({k: v[..., :0] for k, v in mixed.items()})
+
+
 def test_resampled_kernel_covers_the_same_field():
     torch.manual_seed(0)
     kernel = SMPKernel(1, 2, 31, n_points=9, radius=0.6, **PUBLISHED).double()

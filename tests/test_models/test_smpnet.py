@@ -200,3 +200,13 @@ def test_bad_input(shape, training):
     with pytest.raises(ValueError, match=r'\(N, 3, H, W\)') as info:
         SMPNet(ARCH).train(training)(torch.randn(shape))
     assert str(shape) in str(info.value)
+
+
+def test_kernel_cfg_reaches_every_kernel():
+    options = dict(learn_radius=False, clip_coord=True, radius_range=(0.01, 0.9))
+    net = SMPNet(arch='tiny', kernel_cfg=options)
+    kernels = [m for m in net.modules() if isinstance(m, SMPKernel)]
+    assert len(kernels) == 14
+    for kernel in kernels:
+        assert kernel.clip_coord and kernel.radius_range == (0.01, 0.9)
+        assert kernel.coord.requires_grad and not kernel.radius.requires_grad

@@ -14,6 +14,7 @@ from smpconv_mm.visualization import (
     draw_curves,
     draw_kernels,
     draw_samples,
+    draw_trajectories,
     read_scalars,
     save_figure,
 )
@@ -108,3 +109,34 @@ def test_unwritable_figure_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match='xyz'):
         save_figure(draw_confusion(torch.eye(2).int(), ['a', 'b']), tmp_path / 'a.xyz')
     assert not list(tmp_path.iterdir())
+
+
+def test_trajectories(tmp_path):
+    net = nn.Sequential(
+        SMPConv1d(3, 4, 20, causal=True, n_points=5),
+        SMPConv2d(4, 4, 9, groups=4, n_points=5),
+        SMPConv3d(2, 2, 5, n_points=5),
+    )
+    history = {}
+    for name in ('0.kernel', '1.kernel', '2.kernel'):
+        kernel = net.get_submodule(name)
+        steps = torch.arange(4.0).view(4, 1, 1, 1) / 4
+        coord, radius = kernel.coord.detach(), kernel.radius.detach()
+        history[name] = dict(
+            coord=coord + steps, radius=radius * (1 + steps.squeeze(-1))
+        )
+    figure = draw_trajectories(net, [0, 1, 2, 5], history)
+    assert pixels(figure, tmp_path / 'paths.png').std() > 5
+    titles = [axis.get_title(loc='left') for axis in figure.axes]
+    assert [t.split('\n')[0] for t in titles if t] == ['0', '1', '2']
+    (paths,) = figure.axes[2].collections
+    assert len(paths.get_segments()) == 3 * 5
+    first = history['1.kernel']['coord'][:2, 0, 0]
+    assert paths.get_segments()[0] == pytest.approx(first.numpy())
+    # one record, as at the start of a training
+    start = {k: {n: t[:1] for n, t in v.items()} for k, v in history.items()}
+    assert pixels(draw_trajectories(net, [0], start), tmp_path / 'start.png').std() > 5
+    few = draw_trajectories(net, [0], start, max_layers=1)
+    assert len([axis for axis in few.axes if axis.get_title() == 'radius']) == 1
+    with pytest.raises(ValueError, match='nothing to draw'):
+        draw_trajectories(net, [], {})

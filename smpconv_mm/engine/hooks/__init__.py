@@ -2,6 +2,12 @@
 
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .epoch_seed_hook import EpochSeedHook
+from .point_tracking_hook import PointTrackingHook
 from .radius_clip_hook import RadiusClipHook
 
-__all__ = ['CheckpointGuardHook', 'EpochSeedHook', 'RadiusClipHook']
+__all__ = [
+    'CheckpointGuardHook',
+    'EpochSeedHook',
+    'PointTrackingHook',
+    'RadiusClipHook',
+]

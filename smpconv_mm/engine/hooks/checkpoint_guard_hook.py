@@ -7,7 +7,12 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from smpconv_mm.registry import HOOKS
-from smpconv_mm.utils.checkpoint import CheckpointError, check_fits, state_dict_of
+from smpconv_mm.utils.checkpoint import (
+    CheckpointError,
+    adapted_shapes,
+    check_fits,
+    state_dict_of,
+)
 
 
 @HOOKS.register_module()
@@ -34,7 +39,20 @@ class CheckpointGuardHook(Hook):
             model = model.module
         state_dict = state_dict_of(checkpoint)
         path = runner._load_from or runner.work_dir
-        fine_tuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        training = isinstance(runner._train_loop, BaseLoop)
+        adapted = adapted_shapes(model, state_dict)
+        if adapted and training and is_model_wrapper(runner.model):
+            raise CheckpointError(
+                f'checkpoint {path} changes the shape of {len(adapted)} entries '
+                f'({", ".join(list(adapted)[:3])}), and a model that is already '
+                'distributed cannot follow; train it on one process'
+            )
+        if adapted:
+            runner.logger.info(
+                f'{len(adapted)} entries of the model take their shape (number of '
+                f'points) from {path}'
+            )
+        fine_tuning = training and not runner._resume
         if not fine_tuning:
             check_fits(model, state_dict, path)
             _check_permutation(runner, checkpoint, path)

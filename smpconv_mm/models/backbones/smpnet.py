@@ -78,6 +78,7 @@ class SMPBlock(_Bottleneck):
         n_points (int): Points of the large kernel.
         drop_path (float): Rate of stochastic depth.
         norm_cfg (dict, optional): None in deploy form.
+        kernel_cfg (dict, optional): More arguments of the SMP kernel.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class SMPBlock(_Bottleneck):
         n_points: int,
         drop_path: float,
         norm_cfg: dict | None,
+        kernel_cfg: dict | None = None,
     ) -> None:
         super().__init__(
             channels, dw_channels, drop_path, norm_cfg, act_cfg=dict(type='ReLU')
@@ -100,8 +102,7 @@ class SMPBlock(_Bottleneck):
             small_kernel_size,
             norm_cfg,
             groups=dw_channels,
-            n_points=n_points,
-            radius_range=(1e-3, 1.0),
+            **{'n_points': n_points, 'radius_range': (1e-3, 1.0), **(kernel_cfg or {})},
         )
         self.act = nn.ReLU()
 
@@ -148,6 +149,7 @@ class SMPStage(nn.Module):
         drop_path_rates: Sequence[float],
         norm_cfg: dict | None,
         with_cp: bool,
+        kernel_cfg: dict | None = None,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
@@ -162,6 +164,7 @@ class SMPStage(nn.Module):
                     n_points,
                     drop_path_rates[i],
                     norm_cfg,
+                    kernel_cfg,
                 )
             )
             self.blocks.append(
@@ -207,6 +210,9 @@ class SMPNet(BaseBackbone):
             False.
         norm_cfg (dict): Defaults to ``dict(type='BN')``; the published recipe
             trains with ``dict(type='SyncBN')``.
+        kernel_cfg (dict, optional): More arguments of
+            :class:`~smpconv_mm.layers.SMPKernel` for all large kernels, e.g.
+            ``dict(learn_radius=False)``. Defaults to None.
         with_cp (bool): Recompute activations in the backward pass to save
             memory. Defaults to False.
         deploy (bool): Build the deploy form: plain convolutions with bias, no
@@ -248,6 +254,7 @@ class SMPNet(BaseBackbone):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         norm_cfg: dict | None = None,
+        kernel_cfg: dict | None = None,
         with_cp: bool = False,
         deploy: bool = False,
         init_cfg: dict | list | None = None,
@@ -305,6 +312,7 @@ class SMPNet(BaseBackbone):
                     rates[sum(depths[:i]) : sum(depths[: i + 1])],
                     norm_cfg,
                     with_cp,
+                    kernel_cfg,
                 )
             )
             if i + 1 < num_stages:

@@ -1,0 +1,46 @@
+# Variants of the points, on a network in which they matter: few points, no
+# parallel kernel, a tenth of the data. tools/analysis_tools/ablation.py trains
+# all of them.
+_base_ = './smpnet-micro_1xb64_digits.py'
+
+model = dict(
+    backbone=dict(
+        arch=dict(depths=[1, 1], n_points=[8, 4]),
+        small_kernel_size=1,
+        drop_path_rate=0.0,
+    )
+)
+train_dataloader = dict(batch_size=16, dataset=dict(indices=144))
+
+max_epochs = 20
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        by_epoch=True,
+        end=2,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-5,
+        by_epoch=True,
+        begin=2,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+
+_options = 'model.backbone.kernel_cfg.'
+ablation = {
+    'published': {},
+    'fixed-points': {_options + 'learn_coord': False},
+    'fixed-radii': {_options + 'learn_radius': False},
+    'fixed-points-and-radii': {
+        _options + 'learn_coord': False,
+        _options + 'learn_radius': False,
+    },
+    'clipped-coordinates': {_options + 'clip_coord': True},
+}

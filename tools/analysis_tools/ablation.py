@@ -1,0 +1,47 @@
+"""Train the variants that a config lists under `ablation`, and compare them.
+
+Finished runs are not repeated; interrupted ones go on where they stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from smpconv_mm.utils import ablation
+from smpconv_mm.utils.runner import load_config, plain_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file with a variable `ablation`')
+    parser.add_argument('--variants', nargs='+', help='some of them; by default all')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--metric', help='by default the first that is measured')
+    parser.add_argument('--work-dir', help='by default work_dirs/CONFIG')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    args = parser.parse_args()
+    work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'
+    with plain_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        variants = ablation.variants_of(cfg, args.variants)
+        runs = ablation.run_ablation(
+            args.config, variants, args.seeds, work_dir, args.cfg_options
+        )
+        total = len(variants) * len(args.seeds)
+        runs = list(track(runs, description='train', total=total))
+        metric, rows = ablation.compare(runs, args.metric)
+        ablation.write_table(metric, rows, work_dir)
+    table = Table(*ablation.HEADINGS, title=metric)
+    for row in rows:
+        table.add_row(*ablation.cells(row))
+    console = Console()
+    console.print(table)
+    console.print(f'written to {work_dir}/ablation.md and ablation.json')
+
+
+if __name__ == '__main__':
+    main()
