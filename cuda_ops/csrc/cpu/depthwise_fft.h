@@ -230,7 +230,7 @@ void weight_gradient(
   const int64_t tiles = rows.tiles * columns.tiles, items = input.images * tiles;
   // Each block's sum is made in groups, by the shape alone: the same for any
   // number of threads, and work for many of them.
-  const int64_t groups = std::clamp<int64_t>(64 / blocks, 1, std::max<int64_t>(items, 1));
+  const int64_t groups = std::clamp<int64_t>(32 / blocks, 1, std::max<int64_t>(items, 1));
   const double cycles = cost(rows, columns) / tiles;
   Scratch<T> sums(blocks * groups * t.size);
   parallel_for(blocks * groups, cycles * items / groups, [&](int64_t begin, int64_t end) {
