@@ -164,16 +164,17 @@ class _CausalFFT(torch.autograd.Function):
     """The transform on CPUs, where products of complex matrices are slow.
 
     Spectra are multiplied as real matrices, for so many output channels at a
-    time that what lies between two transforms stays in the cache. No spectrum is
-    kept for the backward pass: making it again costs less than the memory.
+    time that what lies between two transforms stays in the cache. With
+    ``remake``, where memory is short, neither spectrum nor kernel is kept for the
+    backward pass.
     """
 
     @staticmethod
     def forward(ctx, input: Tensor, kernel: Tensor, remake) -> Tensor:
-        ctx.remake = remake
-        ctx.save_for_backward(input, None if remake else kernel)
+        ctx.length, ctx.remake = input.shape[-1], remake
         size = _fast_length(input.shape[-1] + kernel.shape[-1] - 1)
         x = _spectra(input, size)
+        ctx.save_for_backward(*((input, None) if remake else (x, kernel)))
         out = input.new_empty(len(input), len(kernel), input.shape[-1])
         for part in _parts(kernel, size):
             y = x @ _as_matrices(kernel[part], size).transpose(1, 2)
@@ -183,12 +184,13 @@ class _CausalFFT(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        input, kernel = ctx.saved_tensors
-        if kernel is None:
-            kernel = ctx.remake().to(input.dtype)
-        length, taps = input.shape[-1], kernel.shape[-1]
+        x, kernel = ctx.saved_tensors
+        if ctx.remake:
+            kernel = ctx.remake().to(x.dtype)
+        length, taps = ctx.length, kernel.shape[-1]
         size = _fast_length(length + taps - 1)
-        x = _spectra(input, size)
+        if ctx.remake:
+            x = _spectra(x, size)
         grad_x = torch.zeros_like(x)
         grad_kernel = torch.empty_like(kernel)
         for part in _parts(kernel, size):
