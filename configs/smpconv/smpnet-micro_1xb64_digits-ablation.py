@@ -5,12 +5,12 @@ _base_ = './smpnet-micro_1xb64_digits.py'
 
 model = dict(
     backbone=dict(
-        arch=dict(depths=[1, 1], n_points=[8, 4]),
+        arch=dict(channels=[8, 16], depths=[1, 1], n_points=[4, 4]),
         small_kernel_size=1,
         drop_path_rate=0.0,
-    )
+    ),
+    head=dict(in_channels=16),
 )
-train_dataloader = dict(batch_size=16, dataset=dict(indices=144))
 
 max_epochs = 20
 param_scheduler = [

@@ -18,6 +18,7 @@ from statistics import mean, pstdev
 import torch
 from torch import Tensor, nn
 
+from smpconv_mm import ops
 from smpconv_mm.layers import SMPKernel
 
 from .checkpoint import atomic_path
@@ -43,8 +44,8 @@ class PointField(nn.Module):
         super().__init__()
         ndim = len(size)
         points = max(1, round(parameters / (ndim + 2)))
-        # in units of the distance between neighbours
-        radius = min(1.0, _RADIUS * 2 / points ** (1 / ndim))
+        # one and a half times the distance between neighbours
+        radius = min(1.0, 3 / points ** (1 / ndim))
         self.kernel = SMPKernel(
             1, 1, size, ndim, n_points=points, normalize=normalize, radius=radius
         )
@@ -63,11 +64,13 @@ class PointField(nn.Module):
 
     def forward(self) -> Tensor:
         """Values at all places, of shape ``size``."""
-        return self.kernel.make_kernel()[0, 0]
+        # faster than the dense product at any radius, as there is one slice only
+        with ops.use_backend('smp_kernel', 'window'):
+            return self.kernel.make_kernel()[0, 0]
 
 
+# over the learning rate of the weights
 _COORD_RATE = 0.03
-_RADIUS = 2
 
 
 class CoordinateNet(nn.Module):

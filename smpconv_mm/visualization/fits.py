@@ -58,7 +58,8 @@ def draw_fits(signals: dict[str, Tensor], fits: Sequence[Fit]) -> Figure:
 
 
 def _draw_values(axis: Axes, target: Tensor, values: Tensor) -> None:
-    if target.dim() == 2:
+    target, values = target.numpy(), values.numpy()
+    if target.ndim == 2:
         axis.imshow(values, **_IMAGE)
         axis.set(xticks=[], yticks=[])
         return
@@ -110,13 +111,13 @@ def animate_points(
             axis.clear()
             _draw_values(axis, target, frame.values)
             if target.dim() == 2:
-                axis.plot(*frame.coord.T, '.', color='#e31a1c', markersize=2)
+                axis.plot(*frame.coord.numpy().T, '.', color='#e31a1c', markersize=2)
                 axis.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
             else:
                 axis.errorbar(
-                    frame.coord[:, 0],
-                    frame.weight,
-                    xerr=frame.radius,
+                    frame.coord[:, 0].numpy(),
+                    frame.weight.numpy(),
+                    xerr=frame.radius.numpy(),
                     fmt='k.',
                     markersize=3,
                     elinewidth=0.4,
