@@ -2,6 +2,12 @@
 
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .epoch_seed_hook import EpochSeedHook
+from .label_guard_hook import LabelGuardHook
 from .radius_clip_hook import RadiusClipHook
 
-__all__ = ['CheckpointGuardHook', 'EpochSeedHook', 'RadiusClipHook']
+__all__ = [
+    'CheckpointGuardHook',
+    'EpochSeedHook',
+    'LabelGuardHook',
+    'RadiusClipHook',
+]
