@@ -153,7 +153,8 @@ def small_detector(path, recipe, root):
 _base_ = {str(CONFIGS / 'detection' / recipe)!r}
 {BACKBONE}
 small = dict(in_channels=32, feat_channels=32)
-model = dict(backbone=backbone, neck=dict(in_channels=channels[{0 if roi else 1} :], out_channels=32))
+maps = channels if {roi} else channels[1:]
+model = dict(backbone=backbone, neck=dict(in_channels=maps, out_channels=32))
 if {roi}:
     model.update(
         rpn_head=dict(small, anchor_generator=dict(scales=[4])),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from importlib.util import find_spec
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 # The same import names under two distributions; either will do.
 NAMES = {

@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
+import cv2
 import mmengine
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
@@ -61,7 +63,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
-        raise UsageError(f'{path}: {error}. {HOW_TO_INSTALL}') from error
+        fault = str(error).split(',')[0]
+        raise UsageError(f'{path}: {fault}. {HOW_TO_INSTALL}') from error
     lacking = lacks_for(cfg.get('default_scope', 'mmpretrain'))
     if lacking:
         raise UsageError(f'{path} needs {lacking}. {HOW_TO_INSTALL}')
@@ -311,6 +314,10 @@ def _replace_type(node, old: str, new: str) -> bool:
     return found
 
 
+# what libraries raise for mistakes of the user
+_TOLD = (AssertionError, OSError, TypeError, ValueError, KeyError, cv2.error)
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """End a tool with one line, not a traceback, where the user can mend it.
@@ -322,7 +329,7 @@ def plain_errors() -> Iterator[None]:
     except (UsageError, CheckpointError) as error:
         message = str(error)
         cause = error
-    except (AssertionError, OSError, TypeError, ValueError, KeyError) as error:
+    except _TOLD as error:
         message = _in_plain_words(error)
         if message is None:
             raise
@@ -348,7 +355,25 @@ def _in_plain_words(error: Exception) -> str | None:
         return f'config: {owner} has no argument {key!r}; correct or remove that key'
     if isinstance(error, KeyError) and ' is not in the ' in text:
         return f'config: {text.strip(chr(34))}'
-    innermost = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    if isinstance(error, cv2.error) and '!buf.empty()' in text:
+        return 'an image file is empty (0 bytes); "find DATA_FOLDER -empty" names it'
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in frames:
+        if frame.f_code.co_name == '_serialize_data' and 'concatenate' in text:
+            return _empty_dataset(frame.f_locals['self'])
+    innermost = frames[-1]
     if Path(innermost.f_code.co_filename).is_relative_to(_PACKAGE):
         return text  # ours, written for the user
     return None
+
+
+def _empty_dataset(dataset: BaseDataset) -> str:
+    source = dataset.ann_file or dataset.data_prefix
+    classes = list(dataset.metainfo.get('classes') or [])
+    more = f', ... ({len(classes)} classes)' * (len(classes) > 3)
+    return (
+        f'{source}: the data set has no sample to use; it lists no image, or none '
+        f'with an object of the classes {", ".join(map(str, classes[:3]))}{more}, or '
+        f'its filter_cfg={dataset.filter_cfg} drops all; correct the file, '
+        'metainfo.classes or filter_cfg of the data set'
+    )
