@@ -30,6 +30,12 @@ TRANSFORMS = Registry(
 HOOKS = Registry(
     'hook', parent=root.HOOKS, scope=SCOPE, locations=['smpconv_mm.engine.hooks']
 )
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=root.OPTIM_WRAPPER_CONSTRUCTORS,
+    scope=SCOPE,
+    locations=['smpconv_mm.engine.optimizers'],
+)
 
 env.check_stack()
 checkpoint.register_with_mmengine()

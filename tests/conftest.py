@@ -9,6 +9,17 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 
+@pytest.fixture(autouse=True)
+def own_scope():
+    """A default scope that a test sets ends with it."""
+    from mmengine.registry import DefaultScope
+
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
 @pytest.fixture(scope='session')
 def run_tool():
     """Run a tool as a user does; returns the finished process."""

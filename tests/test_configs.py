@@ -1,5 +1,6 @@
 """Every config in the tree is built."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 from smpconv_mm.registry import MODELS
+from smpconv_mm.utils.runner import check_channels, drop_amp
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(
@@ -24,19 +26,26 @@ def test_builds(path):
     from mmengine.registry import HOOKS, PARAM_SCHEDULERS, TRANSFORMS
 
     cfg = Config.fromfile(ROOT / path)
+    if cfg.default_scope != 'mmpretrain':
+        init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
+    check_channels(model)
     init_default_scope(cfg.default_scope)
     for phase in ('train', 'val', 'test'):
         for transform in cfg[f'{phase}_dataloader'].dataset.pipeline:
             TRANSFORMS.build(transform)
+    if '-amp-' in path:
+        assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+        drop_amp(cfg)  # which needs a GPU
     optim = build_optim_wrapper(model, cfg.optim_wrapper)
     for scheduler in cfg.param_scheduler:
-        PARAM_SCHEDULERS.build(
-            scheduler, default_args=dict(optimizer=optim, epoch_length=10)
-        )
+        default_args = dict(optimizer=optim)
+        if scheduler.get('convert_to_iter_based'):
+            default_args['epoch_length'] = 10
+        PARAM_SCHEDULERS.build(scheduler, default_args=default_args)
     hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
     for hook in hooks:
-        if hook['type'] not in ('EMAHook', 'VisualizationHook'):
+        if hook['type'] != 'EMAHook' and 'Visualization' not in hook['type']:
             HOOKS.build(hook)
     assert 'atomic' in str(cfg.default_hooks.checkpoint.backend_args)
     # what an SMP network must not be trained without
@@ -46,7 +55,8 @@ def test_builds(path):
     for group in optim.optimizer.param_groups:
         name = next(n for n, p in named.items() if p is group['params'][0])
         if name.endswith('.radius'):
-            assert group['initial_lr'] == pytest.approx(base * 0.1), name
+            rate = base * 0.1 * group.get('lr_scale', 1)  # of layer-wise decay
+            assert group['initial_lr'] == pytest.approx(rate), name
         if group['params'][0].ndim == 1 or name.endswith(('.radius', '.coord')):
             assert group['weight_decay'] == 0, name
         elif name.endswith('.weight'):
@@ -69,6 +79,55 @@ def test_published_imagenet_recipe(arch, batch):
     assert ema.momentum == 1e-4
     assert ema.interval == cfg.optim_wrapper.accumulative_counts
     assert cfg.optim_wrapper.type == 'OptimWrapper'  # float32 throughout
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'detection/mask-rcnn_smpnet-tiny_fpn_8xb2-amp-1x_coco.py',
+        'detection/cascade-mask-rcnn_smpnet-tiny_fpn_8xb2-amp-3x_coco.py',
+        'detection/cascade-mask-rcnn_smpnet-base_fpn_8xb2-amp-3x_coco.py',
+        'detection/retinanet_smpnet-tiny_fpn_8xb2-1x_coco.py',
+        'segmentation/smpnet-tiny_upernet_4xb4-amp-160k_ade20k-512x512.py',
+        'segmentation/smpnet-base_upernet_4xb4-amp-160k_ade20k-512x512.py',
+        'segmentation/smpnet-tiny_fpn_4xb4-80k_cityscapes-512x1024.py',
+    ],
+)
+def test_names_of_downstream_recipes_are_true(path):
+    """Number of GPUs, batch, length and size of a recipe, as in its name."""
+    assert f'configs/{path}' in CONFIGS
+    cfg = Config.fromfile(ROOT / 'configs' / path)
+    gpus, batch = map(int, re.search(r'_(\d)xb(\d)-', path).groups())
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.auto_scale_lr.base_batch_size == gpus * batch
+    backbone = cfg.model.backbone
+    assert backbone.arch == re.search('smpnet-([a-z]+)', path).group(1)
+    assert backbone.norm_cfg.type == 'SyncBN'
+    assert backbone.init_cfg.checkpoint.endswith(f'smpnet-{backbone.arch}_in1k.pth')
+    assert backbone.init_cfg.prefix == 'backbone.'
+    epochs, iterations = re.search(r'-(?:(\d)x|(\d+)k)_', path).groups()
+    if epochs:
+        length = cfg.train_cfg.max_epochs
+        assert length == 12 * int(epochs)
+    else:
+        length = cfg.train_cfg.max_iters
+        assert length == 1000 * int(iterations)
+        crop = re.search(r'-(\d+)x(\d+)\.py', path).groups()
+        size = tuple(map(int, crop))
+        assert cfg.model.data_preprocessor.size == size
+        crops = [t for t in cfg.train_dataloader.dataset.pipeline if 'crop_size' in t]
+        assert crops[0].crop_size == size
+        assert [r.scale_factor for r in cfg.tta_pipeline[1].transforms[0]] == [
+            0.5,
+            0.75,
+            1.0,
+            1.25,
+            1.5,
+            1.75,
+        ]
+    assert cfg.param_scheduler[-1].end == length
+    decays = 'layer_decay_rate' in cfg.optim_wrapper.paramwise_cfg
+    assert decays == ('cascade' in path or 'upernet' in path)
 
 
 def test_parameter_groups_of_tiny():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 # The same import names under two distributions; either will do.
 NAMES = {
@@ -13,6 +14,10 @@ NAMES = {
     'mmdet': ('mmdet', 'onedl-mmdetection'),
     'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
 }
+HOW_TO_INSTALL = (
+    'Run "bash tools/install.sh --level full", which installs mmdet and '
+    'mmsegmentation and compiles the operators of mmcv that they need'
+)
 LEAST = {'mmengine': (0, 10), 'mmcv': (2, 0), 'mmpretrain': (1, 0)}
 
 
@@ -23,6 +28,15 @@ def installed(package: str) -> tuple[str, str] | None:
             return name, version(name)
         except PackageNotFoundError:
             continue
+    return None
+
+
+def lacks_for(scope: str) -> str | None:
+    """Say what is not installed of what configs of a scope need, or None."""
+    if scope in NAMES and find_spec(scope) is None:
+        return f'{NAMES[scope][0]}, which is not installed'
+    if scope in ('mmdet', 'mmseg') and find_spec('mmcv._ext') is None:
+        return 'mmcv with its compiled operators; mmcv-lite has none'
     return None
 
 

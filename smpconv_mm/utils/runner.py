@@ -16,16 +16,21 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
+import cv2
 import mmengine
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import nn
 
 from .checkpoint import CheckpointError, atomic_path, find_latest
+from .env import HOW_TO_INSTALL, lacks_for
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -49,12 +54,20 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config file and apply ``--cfg-options``.
 
     Raises:
-        UsageError: If the file does not exist, or an option names a part that
-            neither the config nor MMEngine's runner knows.
+        UsageError: If the file does not exist, needs a package that is not
+            installed, or an option names a part that neither the config nor
+            MMEngine's runner knows.
     """
     if not Path(path).is_file():
         raise UsageError(f'config file {path!r} does not exist')
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
+        fault = str(error).split(',')[0]
+        raise UsageError(f'{path}: {fault}. {HOW_TO_INSTALL}') from error
+    lacking = lacks_for(cfg.get('default_scope', 'mmpretrain'))
+    if lacking:
+        raise UsageError(f'{path} needs {lacking}. {HOW_TO_INSTALL}')
     known = {*cfg, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS}
     for option in options or {}:
         part = option.split('.')[0]
@@ -137,7 +150,12 @@ def set_visualization(
     hook.wait_time = wait_time
     hook.interval = interval
     if show_dir:
-        hook['out_dir' if classification else 'test_out_dir'] = show_dir
+        # mmdet joins a relative folder to itself, once more for every image
+        show_dir = str(Path(show_dir).absolute())
+        if cfg.get('default_scope') == 'mmseg':  # its hook has no such argument
+            cfg.visualizer.save_dir = show_dir
+        else:
+            hook['out_dir' if classification else 'test_out_dir'] = show_dir
 
 
 def set_tta(cfg: Config) -> None:
@@ -148,7 +166,11 @@ def set_tta(cfg: Config) -> None:
     """
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         if cfg.get('default_scope') != 'mmpretrain':
-            raise UsageError('--tta needs tta_model and tta_pipeline in the config')
+            raise UsageError(
+                '--tta needs tta_model and tta_pipeline in the config'
+                + ' (mmdet has them for boxes only, not for masks)'
+                * (cfg.get('default_scope') == 'mmdet')
+            )
         pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
         flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
         cfg.tta_pipeline = [
@@ -158,6 +180,11 @@ def set_tta(cfg: Config) -> None:
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def _readme(cfg: Config) -> Path:
+    beside = Path(cfg.filename).parent / 'README.md'
+    return beside if beside.is_file() else Path('configs/smpconv/README.md')
 
 
 def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
@@ -172,7 +199,7 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
         if root and '://' not in root and not Path(root).expanduser().is_dir():
             raise UsageError(
                 f'data folder {root!r} of {phase}_dataloader does not exist; put or '
-                'link the data there (configs/smpconv/README.md shows the layout), or '
+                f'link the data there ({_readme(cfg)} shows the layout), or '
                 f'pass --cfg-options {phase}_dataloader.dataset.data_root=FOLDER'
             )
 
@@ -181,9 +208,16 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     """Build the runner; brings up gloo where there is no GPU.
 
     MMEngine's launchers assume GPUs. Without one, the process group is made
-    here and SyncBN, which torch has for GPUs only, becomes BN.
+    here and what MMEngine and torch have for GPUs only is replaced: SyncBN by
+    BN, and the mixed precision of a config by float32.
+
+    Raises:
+        UsageError: If the launcher needs GPUs and there are none, or the parts
+            of the model do not fit (see :func:`check_channels`).
     """
     cfg.launcher = launcher
+    if not is_cuda_available():
+        drop_amp(cfg)
     if launcher != 'none' and not is_cuda_available():
         if launcher != 'pytorch':
             raise UsageError(f'--launcher {launcher} needs GPUs; use pytorch')
@@ -199,9 +233,58 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
             MMLogger.get_current_instance().warning(
                 'no GPU: SyncBN was replaced by BN, each process has its own statistics'
             )
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    check_channels(runner.model)
+    return runner
+
+
+def check_channels(model: nn.Module) -> None:
+    """Compare the maps of a backbone with what the parts after it expect.
+
+    Looks at backbones that tell their ``channels`` and ``out_indices``, as those
+    of this package, and at necks and heads of mmdet and mmseg.
+
+    Raises:
+        UsageError: Names the part, its channels and those of the backbone.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    backbone = getattr(model, 'backbone', None)
+    if not hasattr(backbone, 'channels') or not hasattr(backbone, 'out_indices'):
+        return
+    maps = [backbone.channels[i] for i in backbone.out_indices]
+    names = ['neck']
+    if getattr(model, 'neck', None) is None:
+        names = ['decode_head', 'auxiliary_head']
+    for name in names:
+        part = getattr(model, name, None)
+        wanted = getattr(part, 'in_channels', None)
+        if wanted is None:
+            continue
+        index = getattr(part, 'in_index', range(len(maps)))
+        chosen = [
+            maps[i]
+            for i in ([index] if isinstance(index, int) else index)
+            if -len(maps) <= i < len(maps)
+        ]
+        if (sum(chosen) if isinstance(wanted, int) else chosen) != wanted:
+            raise UsageError(
+                f'config: model.{name} takes in_channels={wanted}, but '
+                f'{type(backbone).__name__} with out_indices={backbone.out_indices} '
+                f'gives maps of {maps} channels; correct one of the two'
+            )
+
+
+def drop_amp(cfg: Config) -> None:
+    """Train in float32 where the config asks for mixed precision."""
+    optim = cfg.get('optim_wrapper') or {}
+    if optim.get('type') == 'AmpOptimWrapper':
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            optim.pop(key, None)
+        optim.type = 'OptimWrapper'
+        MMLogger.get_current_instance().warning(
+            'no GPU: trains in float32 instead of mixed precision'
+        )
 
 
 def write_metrics(metrics: dict, path: str) -> None:
@@ -231,6 +314,10 @@ def _replace_type(node, old: str, new: str) -> bool:
     return found
 
 
+# what libraries raise for mistakes of the user
+_TOLD = (AssertionError, OSError, TypeError, ValueError, KeyError, cv2.error)
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """End a tool with one line, not a traceback, where the user can mend it.
@@ -242,7 +329,7 @@ def plain_errors() -> Iterator[None]:
     except (UsageError, CheckpointError) as error:
         message = str(error)
         cause = error
-    except (AssertionError, OSError, TypeError, ValueError, KeyError) as error:
+    except _TOLD as error:
         message = _in_plain_words(error)
         if message is None:
             raise
@@ -268,7 +355,25 @@ def _in_plain_words(error: Exception) -> str | None:
         return f'config: {owner} has no argument {key!r}; correct or remove that key'
     if isinstance(error, KeyError) and ' is not in the ' in text:
         return f'config: {text.strip(chr(34))}'
-    innermost = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    if isinstance(error, cv2.error) and '!buf.empty()' in text:
+        return 'an image file is empty (0 bytes); "find DATA_FOLDER -empty" names it'
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in frames:
+        if frame.f_code.co_name == '_serialize_data' and 'concatenate' in text:
+            return _empty_dataset(frame.f_locals['self'])
+    innermost = frames[-1]
     if Path(innermost.f_code.co_filename).is_relative_to(_PACKAGE):
         return text  # ours, written for the user
     return None
+
+
+def _empty_dataset(dataset: BaseDataset) -> str:
+    source = dataset.ann_file or dataset.data_prefix
+    classes = list(dataset.metainfo.get('classes') or [])
+    more = f', ... ({len(classes)} classes)' * (len(classes) > 3)
+    return (
+        f'{source}: the data set has no sample to use; it lists no image, or none '
+        f'with an object of the classes {", ".join(map(str, classes[:3]))}{more}, or '
+        f'its filter_cfg={dataset.filter_cfg} drops all; correct the file, '
+        'metainfo.classes or filter_cfg of the data set'
+    )

@@ -277,6 +277,7 @@ class SMPNet(BaseBackbone):
             )
         self.in_channels = in_channels
         self.channels = tuple(channels)
+        self.depths = tuple(depths)
         self.out_indices = parse_out_indices(out_indices, num_stages)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
@@ -408,6 +409,32 @@ class SMPNet(BaseBackbone):
         for module in frozen:
             module.eval()
             module.requires_grad_(False)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, for learning rates that decay with the layer.
+
+        The stem is layer 0 and each pair of blocks one more; a transition
+        belongs to the pair that follows it. The norms of the output and all
+        that lies outside of the backbone are the last layer.
+
+        Args:
+            param_name (str): Name of the parameter in the whole model.
+            prefix (str): Name of the backbone in the model, with its dot.
+                Defaults to ''.
+
+        Returns:
+            tuple[int, int]: The depth and the number of layers.
+        """
+        depth = last = sum(self.depths) + 1
+        if param_name.startswith(prefix):
+            part, index, *rest = param_name[len(prefix) :].split('.')
+            if part == 'stem':
+                depth = 0
+            elif part == 'stages':  # stages.i.blocks.j
+                depth = 1 + sum(self.depths[: int(index)]) + int(rest[1]) // 2
+            elif part == 'transitions':
+                depth = 1 + sum(self.depths[: int(index) + 1])
+        return depth, last + 1
 
     def switch_to_deploy(self) -> None:
         """Turn points into dense kernels and fold every norm, in place.

@@ -1,0 +1,13 @@
+# mmdet's runtime with the hooks of default_runtime.py
+_base_ = 'mmdet::_base_/default_runtime.py'
+
+default_hooks = dict(
+    checkpoint=dict(
+        max_keep_ckpts=3,
+        save_best='coco/bbox_mAP',
+        backend_args=dict(backend='atomic'),
+    ),
+    radius_clip=dict(type='smpconv_mm.RadiusClipHook'),
+    epoch_seed=dict(type='smpconv_mm.EpochSeedHook'),
+    checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
+)

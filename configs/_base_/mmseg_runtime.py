@@ -1,0 +1,21 @@
+# mmseg's runtime with the hooks of default_runtime.py; it counts iterations
+_base_ = 'mmseg::_base_/default_runtime.py'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook',
+        by_epoch=False,
+        interval=16000,
+        max_keep_ckpts=3,
+        save_best='mIoU',
+        backend_args=dict(backend='atomic'),
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='SegVisualizationHook'),
+    radius_clip=dict(type='smpconv_mm.RadiusClipHook'),
+    checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
+    label_guard=dict(type='smpconv_mm.LabelGuardHook'),
+)
