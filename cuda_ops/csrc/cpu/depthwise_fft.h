@@ -16,7 +16,8 @@
 
 namespace fft {
 
-// Cycles a point of a stage of each radix, and of the rest of the work on it.
+// Rough cycles for a point: in a stage of each radix, and in the rest of the work.
+// They decide well between lengths, and between transforms and sums.
 constexpr double kCost[] = {0, 0, 5, 5.5, 5, 6.5, 6.5, 0, 6};
 constexpr double kAround = 6;
 constexpr int64_t kMost = 4096;
@@ -127,8 +128,8 @@ struct Transformer {
     return Scratch<T>(3 * std::max(rows.length, columns.length) * point);
   }
 
-  // Rows and columns [first, last) of a block to places counted from `origin`;
-  // transformed along the rows only. `z` must hold zeros at all other places.
+  // Rows i and columns j of a block, each (first, last, origin), to the places
+  // counted from the origin; zeros elsewhere. Transformed along the rows only.
   template <typename S>
   void rows_forward(
       const Map<S>& map, int64_t image, int64_t channel, const int64_t (&i)[3],
@@ -141,7 +142,9 @@ struct Transformer {
       for (int part = 0; part < 2; ++part) {
         T* out = z + part * lanes;
         if (r + part == i_last) {
-          for (int64_t c = 0; c < columns.length; ++c) std::fill_n(out + c * point, lanes, T(0));
+          for (int64_t c = 0; c < columns.length; ++c) {
+            std::fill_n(out + c * point, lanes, T(0));
+          }
           continue;
         }
         pack(
@@ -163,7 +166,7 @@ struct Transformer {
     }
   }
 
-  // The tile of a map that begins at (begin, begin) and the input around it.
+  // A tile of the map and the input around it.
   template <typename S>
   void tile_forward(
       const Map<S>& map, int64_t image, int64_t channel, int64_t row, int64_t column,
