@@ -178,7 +178,7 @@ class _CausalFFT(torch.autograd.Function):
         out = input.new_empty(len(input), len(kernel), input.shape[-1])
         for part in _parts(kernel, size):
             y = x @ _as_matrices(kernel[part], size).transpose(1, 2)
-            out[:, part] = _signals(y, size)[..., : input.shape[-1]]
+            out[:, part] = _signals(_as_complex(y), size)[..., : input.shape[-1]]
         return out
 
     @staticmethod
@@ -191,22 +191,21 @@ class _CausalFFT(torch.autograd.Function):
         size = _fast_length(length + taps - 1)
         if ctx.remake:
             x = _spectra(x, size)
-        grad_x = torch.zeros_like(x)
+        grad_x = None
         grad_kernel = torch.empty_like(kernel)
         for part in _parts(kernel, size):
             g = _spectra(grad[:, part], size)
-            grad_x.baddbmm_(g, _as_matrices(kernel[part], size))
-            product = (g.transpose(1, 2) @ x).view(len(x), -1, 2, x.shape[-1] // 2, 2)
-            re = product[:, :, 0, :, 0] + product[:, :, 1, :, 1]
-            im = product[:, :, 1, :, 0] - product[:, :, 0, :, 1]
-            product = torch.stack([re, im], dim=-1).flatten(2)
+            matrices = _as_matrices(kernel[part], size)
+            grad_x = g @ matrices if grad_x is None else grad_x.baddbmm_(g, matrices)
+            product = _as_complex(g.transpose(1, 2) @ x).unflatten(1, (-1, 2))
+            product = (product[:, :, 0] - 1j * product[:, :, 1]).conj()
             grad_kernel[part] = _signals(product, size)[..., :taps].flip(-1)
-        return _signals(grad_x, size)[..., :length], grad_kernel, None
+        return _signals(_as_complex(grad_x), size)[..., :length], grad_kernel, None
 
 
 def _parts(kernel: Tensor, size: int) -> list[slice]:
-    """Output channels whose kernels have about 4 MiB in float32, at least one."""
-    step = max(1, 2**20 // (kernel.shape[1] * size))
+    """Output channels whose kernels have about 8 MiB in float32, at least one."""
+    step = max(1, 2**21 // (kernel.shape[1] * size))
     return [slice(i, i + step) for i in range(0, len(kernel), step)]
 
 
@@ -216,9 +215,13 @@ def _spectra(signals: Tensor, size: int) -> Tensor:
     return torch.view_as_real(spectra.unflatten(1, signals.shape[:2])).flatten(2)
 
 
+def _as_complex(spectra: Tensor) -> Tensor:
+    """(F, A, 2 B) real to (F, A, B) complex."""
+    return torch.view_as_complex(spectra.unflatten(2, (-1, 2)))
+
+
 def _signals(spectra: Tensor, size: int) -> Tensor:
-    """The inverse of :func:`_spectra`: (A, B, size)."""
-    spectra = torch.view_as_complex(spectra.unflatten(2, (-1, 2)))
+    """(F, A, B) complex to (A, B, size)."""
     signals = torch.fft.irfft(spectra.flatten(1).t().contiguous(), n=size)
     return signals.unflatten(0, spectra.shape[1:])
 
