@@ -184,7 +184,7 @@ def cells(row: Row) -> list[str]:
     return [
         row.variant,
         f'{row.mean:.2f} ± {row.std:.2f}',
-        f'{row.difference:+.2f} ± {row.error:.2f}' if row.difference else '',
+        f'{row.difference:+.2f} ± {row.error:.2f}',
         ', '.join(f'{value:.2f}' for value in row.values),
     ]
 

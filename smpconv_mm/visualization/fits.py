@@ -105,6 +105,8 @@ def animate_points(
     figure = Figure(figsize=(6, 3.4), layout='constrained')
     FigureCanvasAgg(figure)
     axis = figure.subplots()
+    highest = max(float(frame.weight.abs().max()) for frame in run.frames)
+    reach = max(1.3, 1.05 * highest)
     writer = PillowWriter(fps=rate)
     with atomic_path(path) as temporary, writer.saving(figure, str(temporary), 90):
         for frame in [*run.frames, *[run.frames[-1]] * int(rate)]:
@@ -123,7 +125,7 @@ def animate_points(
                     elinewidth=0.4,
                     alpha=0.6,
                 )
-                axis.set(xlim=(-1.1, 1.1), ylim=(-2, 2))
+                axis.set(xlim=(-1.1, 1.1), ylim=(-reach, reach))
             axis.set_title(
                 f'{run.signal}, {METHODS[run.method].title}, step {frame.step}: '
                 f'{run.psnr[frame.step]:.1f} dB',
