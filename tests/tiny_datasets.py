@@ -173,7 +173,10 @@ if {roi}:
         test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50)),
     )
 else:
-    model['bbox_head'] = dict(small, num_classes=3, stacked_convs=1)
+    model.update(
+        bbox_head=dict(small, num_classes=3, stacked_convs=1),
+        test_cfg=dict(score_thr=0.0),  # boxes from the first iteration on
+    )
 
 load = [
     dict(type='LoadImageFromFile'),
