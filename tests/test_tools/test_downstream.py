@@ -63,7 +63,7 @@ def test_mask_rcnn(run_tool, coco, tmp_path, full):
     recipe = 'mask-rcnn_smpnet-tiny_fpn_8xb2-amp-1x_coco.py'
     config = small_detector(tmp_path / 'small.py', recipe, coco)
     work = tmp_path / 'work'  # not beside the config: MMEngine writes it there
-    epochs = 160 if full else 2
+    epochs = 200 if full else 2
     options = [
         '--work-dir',
         work,
@@ -113,7 +113,7 @@ def test_retinanet_in_two_processes(run_tool, coco, tmp_path):
 def test_upernet(run_tool, ade, tmp_path, full):
     config = small_segmenter(tmp_path / 'small.py', ade)
     work = tmp_path / 'work'
-    iters = 300 if full else 2
+    iters = 400 if full else 2
     run_tool(
         'train.py',
         config,
