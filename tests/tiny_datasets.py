@@ -38,7 +38,7 @@ def draw_scene(rng, size, kinds):
     image = image.clip(0, 255).astype(np.uint8)
     shapes, taken = [], []
     while len(shapes) < len(kinds):
-        radius = rng.uniform(0.12, 0.2) * min(size)
+        radius = rng.uniform(0.15, 0.22) * min(size)
         x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
         if any(np.hypot(x - a, y - b) < radius + r for a, b, r in taken):
             continue
@@ -132,7 +132,7 @@ def make_ade(root, images=8, size=(96, 128), seed=0):
     return root
 
 
-BACKBONE = """
+SMALL = """
 channels = [16, 32, 48, 64]
 backbone = dict(
     arch=dict(
@@ -141,6 +141,7 @@ backbone = dict(
     drop_path_rate=0.0,
     init_cfg=None,
 )
+randomness = dict(seed=0)
 """
 
 
@@ -151,7 +152,7 @@ def small_detector(path, recipe, root):
     path.write_text(
         f"""
 _base_ = {str(CONFIGS / 'detection' / recipe)!r}
-{BACKBONE}
+{SMALL}
 small = dict(in_channels=32, feat_channels=32)
 maps = channels if {roi} else channels[1:]
 model = dict(backbone=backbone, neck=dict(in_channels=maps, out_channels=32))
@@ -160,7 +161,7 @@ if {roi}:
         rpn_head=dict(small, anchor_generator=dict(scales=[4])),
         roi_head=dict(
             bbox_roi_extractor=dict(out_channels=32),
-            bbox_head=dict(in_channels=32, fc_out_channels=64, num_classes=3),
+            bbox_head=dict(in_channels=32, fc_out_channels=128, num_classes=3),
             mask_roi_extractor=dict(out_channels=32),
             mask_head=dict(
                 in_channels=32, conv_out_channels=32, num_convs=2, num_classes=3
@@ -173,7 +174,10 @@ if {roi}:
         test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50)),
     )
 else:
-    model['bbox_head'] = dict(small, num_classes=3, stacked_convs=1)
+    model.update(
+        bbox_head=dict(small, num_classes=3, stacked_convs=1),
+        test_cfg=dict(score_thr=0.0),  # boxes from the first iteration on
+    )
 
 load = [
     dict(type='LoadImageFromFile'),
@@ -199,10 +203,10 @@ train_dataloader = dict(
 val_dataloader = test_dataloader = dict(**here, dataset=dataset)
 val_evaluator = dict(ann_file={f'{root}/annotations/instances_val2017.json'!r})
 test_evaluator = val_evaluator
-optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=35))
+optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=20),
-    dict(type='CosineAnnealingLR', by_epoch=True, end=160, eta_min=1e-5),
+    dict(type='CosineAnnealingLR', by_epoch=True, end=200, eta_min=1e-5),
 ]
 default_hooks = dict(visualization=dict(interval=1))
 """
@@ -216,7 +220,7 @@ def small_segmenter(path, root):
     path.write_text(
         f"""
 _base_ = {str(CONFIGS / 'segmentation' / recipe)!r}
-{BACKBONE}
+{SMALL}
 model = dict(
     data_preprocessor=dict(size=(96, 96)),
     backbone=backbone,
@@ -250,7 +254,7 @@ val_dataloader = test_dataloader = dict(**here, dataset=dataset)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=20),
-    dict(type='PolyLR', power=1.0, by_epoch=False, end=300),
+    dict(type='PolyLR', power=1.0, by_epoch=False, end=400),
 ]
 default_hooks = dict(logger=dict(interval=20))
 """

@@ -1,5 +1,5 @@
 # SMPNet-T as a backbone for detection and segmentation: maps of all stages,
-# weights of a classifier (configs/smpconv/README.md tells how to make the file).
+# weights of a classifier (README.md of configs/detection tells how to make the file).
 smpnet = dict(
     type='smpconv_mm.SMPNet',
     arch='tiny',
