@@ -180,7 +180,6 @@ setup(
         'cuda12x': ['cupy-cuda12x'],
         'cuda13x': ['cupy-cuda13x'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
-        'audio': ['soundfile'],
         'tensorboard': ['tensorboard'],
         'tests': read_requirements('tests.txt'),
     },

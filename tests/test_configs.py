@@ -250,8 +250,9 @@ def test_model_index():
 
     index = load(str(ROOT / 'model-index.yml'))
     index.build_models_with_collections()
+    # detectors and segmenters have no results yet
     assert {m.config for m in index.models} == {
-        path for path in CONFIGS if 'digits' not in path
+        path for path in CONFIGS if 'smpconv/' in path and 'digits' not in path
     }
     for entry in index.models:
         model = MODELS.build(Config.fromfile(ROOT / entry.config).model)
