@@ -287,7 +287,7 @@ def _slower_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
     _slower_cuda,
 )
 def _cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    if _wants_operator(input, weight) or torch.compiler.is_compiling():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return _conv_op(input, weight, bias, 'cuda')
     return _cuda_conv(input, weight, bias)
 

@@ -144,6 +144,13 @@ def test_is_chosen_for_large_kernels():
     assert torch.equal(out, ops.depthwise_conv2d(x, weight, bias, backend='cuda'))
 
 
+def test_gradient_of_the_bias_alone():
+    x, weight, bias, grad = make((2, 3, 9, 9, 7, 7), torch.float32)
+    out = ops.depthwise_conv2d(x, weight, bias.requires_grad_(), backend='cuda')
+    (found,) = torch.autograd.grad(out, bias, grad)
+    assert_close(found, grad.double().sum((0, 2, 3)), 1e-5)
+
+
 def test_gradient_of_the_gradient():
     x, weight, _, grad = make((2, 3, 9, 9, 7, 7), torch.float32)
     results = []
