@@ -131,12 +131,14 @@ def main() -> None:
             command = [sys.executable, __file__, '--only', str(index), contender]
             command += ['--threads', str(args.threads), '--seconds', str(args.seconds)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            rows.append(json.loads(done.stdout.splitlines()[-1]))
-        first = rows[-len(CONTENDERS)]
-        for row in rows[-len(CONTENDERS) :]:
+            row = json.loads(done.stdout.splitlines()[-1])
+            if contender == 'original':
+                base = row
             for key in ('step', 'peak_mib', 'above_start_mib'):
-                row[f'{key} x'] = first[key] / row[key]
-    print(table(rows))
+                row[f'{key} x'] = base[key] / row[key]
+            rows.append(row)
+            print(table(rows).splitlines()[-1], flush=True)
+    print('\n' + table(rows))
     write(args.json, 'cpu', rows)
 
 
