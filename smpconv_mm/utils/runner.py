@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -23,14 +24,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
-from mmengine.hub import get_config
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
-from mmengine.registry import MODELS, RUNNERS, init_default_scope
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.utils import get_installed_path
 from torch import nn
 
-from .checkpoint import CheckpointError, atomic_path, find_latest, load_into
+from .checkpoint import CheckpointError, atomic_path, find_latest
 from .env import HOW_TO_INSTALL, lacks_for
 
 _PACKAGE = Path(__file__).parents[1]
@@ -54,20 +55,25 @@ class UsageError(RuntimeError):
 def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config file and apply ``--cfg-options``.
 
-    Args:
-        path (str): The file, or ``PACKAGE::CONFIG`` for one of an installed
-            package, e.g. ``mmpretrain::resnet/resnet50_8xb32_in1k.py``.
-        options (dict, optional): Keys, with dots, and their values.
+    ``'package::folder/name.py'`` is a config that an installed package brings
+    along, e.g. ``'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'``.
 
     Raises:
         UsageError: If the file does not exist, needs a package that is not
             installed, or an option names a part that neither the config nor
             MMEngine's runner knows.
     """
-    if '::' not in path and not Path(path).is_file():
+    file = _of_package(path) if '::' in path else Path(path)
+    if not file.is_file():
         raise UsageError(f'config file {path!r} does not exist')
     try:
-        cfg = get_config(path) if '::' in path else Config.fromfile(path)
+        try:
+            cfg = Config.fromfile(file)
+        except RuntimeError as error:
+            if 'lazy_import' not in str(error):
+                raise
+            # a base that imports something was taken for one of the new style
+            cfg = Config.fromfile(file, lazy_import=False)
     except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
         fault = str(error).split(',')[0]
         raise UsageError(f'{path}: {fault}. {HOW_TO_INSTALL}') from error
@@ -86,6 +92,13 @@ def load_config(path: str, options: dict | None = None) -> Config:
     if options:
         cfg.merge_from_dict(options)
     return cfg
+
+
+def _of_package(name: str) -> Path:
+    package, _, path = name.partition('::')
+    if find_spec(package) is None:
+        raise UsageError(f'{name}: the package {package!r} is not installed')
+    return Path(get_installed_path(package), '.mim', 'configs', path)
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
@@ -242,37 +255,6 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     check_channels(runner.model)
     return runner
-
-
-def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
-    """Build the model of a config of any scope, with the weights of a checkpoint.
-
-    Without a checkpoint the weights are what the constructors made them;
-    :func:`initialise` gives those that a training starts from.
-
-    Raises:
-        CheckpointError: If the checkpoint cannot be read or does not fit.
-    """
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = MODELS.build(cfg.model)
-    if checkpoint:
-        load_into(model, checkpoint)
-    return model
-
-
-def initialise(network: BaseModule) -> None:
-    """Initialise weights as a training does, without a log line a parameter.
-
-    Raises:
-        CheckpointError: If ``init_cfg`` names a checkpoint that cannot be read.
-    """
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
-    try:
-        network.init_weights()
-    finally:
-        logger.setLevel(level)
 
 
 def check_channels(model: nn.Module) -> None:

@@ -12,12 +12,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from smpconv_mm.utils.runner import (
-    build_model,
-    initialise,
-    load_config,
-    plain_errors,
-)
+from smpconv_mm.utils.model import build_model, initialise
+from smpconv_mm.utils.runner import load_config, plain_errors
 from smpconv_mm.visualization import erf, save_figure
 
 

@@ -4,12 +4,8 @@ import argparse
 
 from mmengine.config import DictAction
 
-from smpconv_mm.utils.runner import (
-    UsageError,
-    build_model,
-    load_config,
-    plain_errors,
-)
+from smpconv_mm.utils.model import build_model
+from smpconv_mm.utils.runner import UsageError, load_config, plain_errors
 from smpconv_mm.visualization import draw_kernels, save_figure
 
 
