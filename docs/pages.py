@@ -76,6 +76,13 @@ def whose(entry: dict) -> str:
     return 'the authors' if 'Converted From' in entry else 'ours'
 
 
+def flops_of(entry: dict) -> str:
+    """Multiply-adds with a unit, or nothing."""
+    flops = entry['Metadata'].get('FLOPs', 0)
+    unit, scale = ('G', 1e9) if flops > 1e8 else ('M', 1e6)
+    return f'{flops / scale:.3g} {unit}' if flops else ''
+
+
 def model_table() -> str:
     """The models as a Markdown table, for a page in ``docs``."""
     rows = ['| model | data | params | FLOPs | top-1 | config |', '| --- ' * 6 + '|']
@@ -87,12 +94,11 @@ def model_table() -> str:
             accuracy = f'{metrics["Top 1 Accuracy"]:.2f} ({whose(entry)})'
         else:
             data, accuracy = metadata['Training Data'], 'not trained yet'
-        flops = metadata.get('FLOPs')
         cells = [
             f'`{entry["Name"]}`',
             data,
             f'{metadata["Parameters"] / 1e6:.2f} M',
-            f'{flops / 1e9:.3g} G' if flops else '',
+            flops_of(entry),
             accuracy,
             f'[config](../{entry["Config"]})',
         ]

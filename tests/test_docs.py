@@ -147,8 +147,7 @@ def test_table_of_the_readme():
         metadata, whose = entry['Metadata'], entry.get('Results')
         named.add(entry['Name'])
         assert f'{metadata["Parameters"] / 1e6:.2f} M' in row
-        if 'FLOPs' in metadata:
-            assert f' {metadata["FLOPs"] / 1e9:.3g} G ' in row
+        assert f'| {pages.flops_of(entry)} |'.replace('|  |', '| |') in row
         accuracy = f'{whose[0]["Metrics"]["Top 1 Accuracy"]:.1f}'
         assert f'{accuracy} ({pages.whose(entry)})' in row
     assert {'smpnet-tiny_in1k', 'smpnet-base_in1k', 'smpnet-micro_digits'} <= named

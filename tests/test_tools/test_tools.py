@@ -86,24 +86,17 @@ def test_receptive_fields(run_tool, tiny_config, checkpoint, tmp_path):
     assert '2 images of smpconv_mm.Digits' in out
     assert out.count(' (') >= 8  # two models, four squares
     assert cv2.imread(str(tmp_path / 'a.png')).std() > 5
-    done = run_tool(tool, detector, *options, check=False, cwd=tmp_path)
-    assert 'checkpoints/smpnet-tiny_in1k.pth does not exist' in done.stderr
     init = ('--cfg-options', 'model.backbone.init_cfg=None')
     out = run_tool(tool, detector, *options, *init, cwd=tmp_path).stdout
     assert 'images of noise' in out
-    done = run_tool(tool, checkpoint, check=False)
-    assert 'neither a config (.py) nor follows one' in done.stderr
 
 
 def test_activation_maps(run_tool, tiny_config, checkpoint, images, tmp_path):
     tool = 'visualization/vis_cam.py'
-    where = ('--out', tmp_path / 'a.png')
-    run_tool(tool, tiny_config, checkpoint, '--number', 2, *where)
-    of_dataset = cv2.imread(str(tmp_path / 'a.png'))
     options = ('--method', 'layercam', '--layer', 'stages.0', '--category', 3)
+    where = ('--out', tmp_path / 'a.png')
     run_tool(tool, tiny_config, checkpoint, *images[:2], *options, *where)
-    assert of_dataset.std() > 5
-    assert cv2.imread(str(tmp_path / 'a.png')).shape == of_dataset.shape
+    assert cv2.imread(str(tmp_path / 'a.png')).std() > 5
 
 
 def test_reparameterize_and_publish(run_tool, tiny_config, checkpoint, tmp_path):
