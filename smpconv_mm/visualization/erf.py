@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -89,6 +90,21 @@ def receptive_field(
     return total / number
 
 
+class _NoData(Exception):
+    """The data of a config are not there."""
+
+
+def _read(cfg: Config, number: int) -> list[np.ndarray]:
+    if 'test_dataloader' not in cfg:
+        raise _NoData('the config has no test_dataloader')
+    try:
+        check_data(cfg, ('test',))
+    except UsageError as error:
+        raise _NoData(error) from error
+    found = test_images(cfg, number)
+    return list(track(found, 'read', total=number, transient=True))
+
+
 def images_for(
     cfg: Config, number: int, size: int, device: str | torch.device = 'cpu'
 ) -> tuple[Iterable[Tensor], str]:
@@ -108,17 +124,15 @@ def images_for(
     Returns:
         tuple[Iterable[Tensor], str]: Inputs (1, C, size, size), and which they
         are, in words.
+
+    Raises:
+        UsageError: If the test dataset is not one of images.
     """
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     channels = cfg.model.backbone.get('in_channels', 3)
     try:
-        if 'test_dataloader' not in cfg:
-            raise UsageError('the config has no test_dataloader')
-        check_data(cfg, ('test',))
-        images = list(
-            track(test_images(cfg, number), 'read', total=number, transient=True)
-        )
-    except (UsageError, FileNotFoundError) as error:
+        images = _read(cfg, number)
+    except (_NoData, FileNotFoundError) as error:
         generator = torch.Generator().manual_seed(0)
         noise = (
             torch.randn(1, channels, size, size, generator=generator).to(device)

@@ -94,3 +94,8 @@ def test_which_images(tiny_config):
     images, words = images_for(cfg, 2, 16)
     assert "noise, since data folder 'no/such/folder'" in words
     assert abs(torch.cat(list(images)).std() - 1) < 0.1
+    cfg.test_dataloader.dataset = dict(
+        type='smpconv_mm.Digits', sequence=True, split='test'
+    )
+    with pytest.raises(UsageError, match='has no images'):
+        images_for(cfg, 2, 16)
