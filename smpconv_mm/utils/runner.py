@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
+from .amp import hand_on_float32
 from .checkpoint import CheckpointError, atomic_path, find_latest
 from .env import HOW_TO_INSTALL, lacks_for
 
@@ -262,7 +264,9 @@ def _use_gloo(cfg: Config) -> None:
     if cfg.launcher != 'pytorch':
         raise UsageError(f'--launcher {cfg.launcher} needs GPUs; use pytorch')
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 600)
+        timeout = timedelta(seconds=seconds)
+        torch.distributed.init_process_group('gloo', timeout=timeout)
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,
@@ -297,6 +301,8 @@ def _flexible_runner(cfg: Config) -> FlexibleRunner:
 
 
 def _prepared(model: nn.Module, cfg: Config) -> nn.Module:
+    if cfg.get('default_scope') == 'mmdet':
+        hand_on_float32(model)
     if cfg.get('channels_last'):
         model.to(memory_format=torch.channels_last)
     return model

@@ -1,0 +1,292 @@
+"""Several machines and processes, sharding, compiling, and processes that die."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from smpconv_mm.utils.checkpoint import load
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    **os.environ,
+    'VIRTUAL_ENV': sys.prefix,
+    'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+    'OMP_NUM_THREADS': '1',
+}
+FSDP = 'strategy.type=smpconv_mm.FSDPStrategy'
+
+
+def start(config, processes, *args, **environment):
+    """Run dist_train.sh in the background."""
+    return subprocess.Popen(
+        ['bash', ROOT / 'tools/dist_train.sh', config, str(processes), *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**ENVIRONMENT, **environment},
+    )
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return str(s.getsockname()[1])
+
+
+def workers(folder):
+    """Process ids, by rank, of the training that writes to a folder."""
+    found = {}
+    for entry in Path('/proc').glob('[0-9]*'):
+        try:
+            command = (entry / 'cmdline').read_bytes().decode().split('\0')
+            variables = (entry / 'environ').read_bytes().decode().split('\0')
+        except (OSError, UnicodeDecodeError):  # ended meanwhile, or not ours
+            continue
+        rank = [v[5:] for v in variables if v.startswith('RANK=')]
+        if rank and str(folder) in command:
+            found[int(rank[0])] = int(entry.name)
+    return found
+
+
+def wait_for(condition, process, seconds=120):
+    stop = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.monotonic() < stop, f'not within {seconds} s'
+        time.sleep(0.02)
+
+
+def same_weights(one, two, tolerance):
+    one, two = (load(path)['state_dict'] for path in (one, two))
+    assert list(one) == list(two)
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], rtol=0, atol=tolerance, msg=key)
+
+
+def test_two_machines(tiny_config, tmp_path):
+    options = (
+        '--no-validate',
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=48',
+    )
+    port = free_port()
+    nodes = [
+        start(
+            tiny_config,
+            1,
+            '--work-dir',
+            tmp_path / str(rank),
+            *options,
+            NNODES='2',
+            NODE_RANK=str(rank),
+            MASTER_ADDR='127.0.0.1',
+            PORT=port,
+        )
+        for rank in (0, 1)
+    ]
+    outputs = [node.communicate(timeout=120)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs[0][-3000:]
+    # 192 images: two iterations of 2 x 48
+    assert load(tmp_path / '0/epoch_1.pth')['meta']['iter'] == 2
+    assert not list((tmp_path / '1').glob('*.pth'))  # the first process writes
+
+
+@pytest.fixture(scope='module')
+def steady_config(tiny_config, tmp_path_factory):
+    """Without chance and batch statistics: any split of a batch does the same."""
+    path = tmp_path_factory.mktemp('config') / 'steady.py'
+    path.write_text(
+        f"""
+_base_ = {str(tiny_config)!r}
+norm = dict(type='GN', num_groups=2)
+model = dict(backbone=dict(norm_cfg=norm, drop_path_rate=0))
+train_dataloader = dict(
+    batch_size=16, dataset=dict(pipeline={{{{_base_.test_pipeline}}}})
+)
+optim_wrapper = dict(accumulative_counts=2, optimizer=dict(eps=1e-4))
+train_cfg = dict(max_epochs=2)
+"""
+    )
+    return path
+
+
+def test_sharded_training(run_tool, steady_config, tmp_path):
+    """FSDP in two processes, resumed, against one process with twice the batch.
+
+    Gradients accumulate, and the sharded run recomputes its activations.
+    """
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    run_tool(
+        'train.py',
+        steady_config,
+        '--work-dir',
+        one,
+        '--cfg-options',
+        'train_dataloader.batch_size=32',
+    )
+    options = ('--cfg-options', FSDP, 'model.backbone.with_cp=True')
+    args = ('dist_train.sh', steady_config, 2, '--work-dir', two)
+    run_tool(*args, *options, 'train_cfg.max_epochs=1')
+    done = run_tool(*args, '--resume', *options)
+    assert 'resumed epoch: 1, iter: 6' in done.stdout
+    same_weights(one / 'epoch_2.pth', two / 'epoch_2.pth', 1e-5)
+    first, last = (load(one / f'epoch_{i}.pth')['state_dict'] for i in (1, 2))
+    key = 'backbone.stages.0.blocks.0.large_kernel.smp.conv.kernel.weight'
+    assert (first[key] - last[key]).abs().max() > 1e-3  # far more than 1e-5
+
+    # the groups of the optimiser are those of the unsharded model
+    def groups(path):
+        state = load(path)['optimizer']
+        return [(g['lr'], g['weight_decay']) for g in state['param_groups']]
+
+    assert groups(two / 'epoch_2.pth') == groups(one / 'epoch_2.pth')
+    checkpoint = two / 'epoch_2.pth'
+    done = run_tool(
+        'test.py', steady_config, checkpoint, '--work-dir', two, '--cfg-options', FSDP
+    )
+    assert 'accuracy/top1' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ((), 'start them with "bash tools/dist_train.sh'),
+    ],
+)
+def test_sharding_needs_processes(run_tool, tiny_config, tmp_path, options, message):
+    args = ('--work-dir', tmp_path, '--cfg-options', FSDP, *options)
+    done = run_tool('train.py', tiny_config, *args, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize('fault', ['killed', 'raises'])
+def test_one_process_dies(run_tool, tiny_config, tmp_path, fault):
+    """All end within a minute, with an error; the last checkpoint resumes."""
+    work = tmp_path / 'work'
+    options = ['--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=500']
+    environment = {}
+    if fault == 'raises':
+        (tmp_path / 'failing.py').write_text(
+            'from mmengine.hooks import Hook\n'
+            'from mmengine.registry import HOOKS\n'
+            '@HOOKS.register_module()\n'
+            'class FailingHook(Hook):\n'
+            '    def before_train_epoch(self, runner):\n'
+            '        if runner.rank == 1 and runner.epoch == 2:\n'
+            "            raise ArithmeticError('of this process')\n"
+        )
+        options += ['custom_imports.imports=failing', 'custom_hooks.0.type=FailingHook']
+        environment['PYTHONPATH'] = str(tmp_path)
+    process = start(tiny_config, 2, *options, **environment)
+    try:
+        wait_for(lambda: (work / 'epoch_2.pth').exists(), process)
+        if fault == 'killed':
+            os.kill(workers(work)[1], signal.SIGKILL)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert not workers(work)
+    if fault == 'killed':
+        assert re.search(r'exitcode\s*: -9', output)
+    else:  # last comes what the first process died of
+        report = output[output.index('Root Cause') :]
+        assert 'ArithmeticError: of this process' in report
+        assert 'in before_train_epoch' in report
+    epochs = sorted(
+        load(path)['meta']['epoch'] for path in work.glob('epoch_*.pth')
+    )  # whole, every one of them
+    last = epochs[-1]
+    done = run_tool(
+        'dist_train.sh',
+        tiny_config,
+        2,
+        '--work-dir',
+        work,
+        '--resume',
+        '--cfg-options',
+        f'train_cfg.max_epochs={last + 1}',
+    )
+    assert f'resumed epoch: {last}' in done.stdout
+    assert load(work / f'epoch_{last + 1}.pth')['meta']['epoch'] == last + 1
+
+
+def test_terminated(tiny_config, tmp_path):
+    """SIGTERM, as schedulers send it, ends all processes."""
+    process = start(
+        tiny_config,
+        2,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'train_cfg.max_epochs=500',
+    )
+    try:
+        wait_for(lambda: (tmp_path / 'epoch_1.pth').exists(), process)
+        process.terminate()
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert not workers(tmp_path)
+
+
+def test_compiled(run_tool, steady_config, tmp_path):
+    """``compile=True`` trains the same network, and evaluates it."""
+    weights = []
+    for name, extra in dict(plain=(), compiled=('compile.backend=aot_eager',)).items():
+        done = run_tool(
+            'train.py',
+            steady_config,
+            '--work-dir',
+            tmp_path / name,
+            '--cfg-options',
+            'train_cfg.max_epochs=1',
+            'train_dataloader.dataset.indices=64',
+            *extra,
+        )
+        assert ('Model has been "compiled"' in done.stdout) == (name == 'compiled')
+        assert 'accuracy/top1' in done.stdout
+        weights.append(tmp_path / name / 'epoch_1.pth')
+    same_weights(*weights, 1e-5)
+
+
+def test_channels_last(run_tool, steady_config, tmp_path):
+    """The weights are kept in channels_last, the results are the same."""
+    weights = []
+    for flag in (False, True):
+        folder = tmp_path / str(flag)
+        run_tool(
+            'train.py',
+            steady_config,
+            '--work-dir',
+            folder,
+            '--cfg-options',
+            'train_cfg.max_epochs=1',
+            f'channels_last={flag}',
+        )
+        weights.append(folder / 'epoch_1.pth')
+        dense = load(weights[-1])['state_dict']['backbone.stem.0.conv.weight']
+        assert dense.is_contiguous(memory_format=torch.channels_last) == flag
+    same_weights(*weights, 1e-6)
+
+
+def test_bfloat16(run_tool, tiny_config, tmp_path):
+    """On CPUs too; the weights stay float32."""
+    args = ('--work-dir', tmp_path, '--amp', 'bfloat16')
+    done = run_tool(
+        'train.py', tiny_config, *args, '--cfg-options', 'train_cfg.max_epochs=1'
+    )
+    assert 'BFloat16OptimWrapper' in done.stdout
+    state = load(tmp_path / 'epoch_1.pth')['state_dict']
+    assert {v.dtype for v in state.values()} == {torch.float32, torch.int64}
