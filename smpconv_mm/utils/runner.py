@@ -107,7 +107,7 @@ def set_amp(cfg: Config, dtype: str) -> None:
         optim.setdefault('loss_scale', 'dynamic')
     else:
         raise UsageError(
-            '--amp in float16 needs a GPU, and none is available; take --amp '
+            '--amp needs a GPU for float16, and none is available; take --amp '
             'bfloat16, or leave it out'
         )
 

@@ -79,7 +79,7 @@ def test_mixed_precision(monkeypatch):
     assert both[0].optim_wrapper == dict(cfg.optim_wrapper, dtype='float16')
     monkeypatch.setattr(utils, 'is_cuda_available', lambda: False)
     utils.set_amp(both[1], 'bfloat16')
-    with pytest.raises(utils.UsageError, match='needs a GPU.*--amp bfloat16'):
+    with pytest.raises(utils.UsageError, match='--amp needs a GPU.*--amp bfloat16'):
         utils.set_amp(both[1], 'float16')
     both[2].optim_wrapper.dtype = 'bfloat16'
     utils.drop_amp(both[2])
