@@ -119,27 +119,33 @@ train_cfg = dict(max_epochs=2)
     return path
 
 
-def test_sharded_training(run_tool, steady_config, tmp_path):
-    """FSDP in two processes, resumed, against one process with twice the batch.
+@pytest.fixture(scope='module')
+def plain(run_tool, steady_config, tmp_path_factory):
+    """One process, two epochs."""
+    work_dir = tmp_path_factory.mktemp('plain')
+    batch = 'train_dataloader.batch_size=32'
+    args = ('--work-dir', work_dir, '--cfg-options', batch)
+    run_tool('train.py', steady_config, *args)
+    return work_dir
 
-    Gradients accumulate, and the sharded run recomputes its activations.
-    """
-    one, two = tmp_path / 'one', tmp_path / 'two'
-    run_tool(
-        'train.py',
-        steady_config,
-        '--work-dir',
-        one,
-        '--cfg-options',
-        'train_dataloader.batch_size=32',
-    )
+
+@pytest.fixture(scope='module')
+def sharded(run_tool, steady_config, tmp_path_factory):
+    """FSDP in two processes with half the batch each: an epoch, and another."""
+    work_dir = tmp_path_factory.mktemp('sharded')
+    args = ('dist_train.sh', steady_config, 2, '--work-dir', work_dir)
+    # a recomputed block is gathered once more
     options = ('--cfg-options', FSDP, 'model.backbone.with_cp=True')
-    args = ('dist_train.sh', steady_config, 2, '--work-dir', two)
     run_tool(*args, *options, 'train_cfg.max_epochs=1')
     done = run_tool(*args, '--resume', *options)
     assert 'resumed epoch: 1, iter: 6' in done.stdout
-    same_weights(one / 'epoch_2.pth', two / 'epoch_2.pth', 1e-5)
-    first, last = (load(one / f'epoch_{i}.pth')['state_dict'] for i in (1, 2))
+    return work_dir
+
+
+def test_sharded_training(run_tool, steady_config, plain, sharded, tmp_path):
+    for epoch in (1, 2):
+        same_weights(plain / f'epoch_{epoch}.pth', sharded / f'epoch_{epoch}.pth', 1e-5)
+    first, last = (load(plain / f'epoch_{i}.pth')['state_dict'] for i in (1, 2))
     key = 'backbone.stages.0.blocks.0.large_kernel.smp.conv.kernel.weight'
     assert (first[key] - last[key]).abs().max() > 1e-3  # far more than 1e-5
 
@@ -148,12 +154,25 @@ def test_sharded_training(run_tool, steady_config, tmp_path):
         state = load(path)['optimizer']
         return [(g['lr'], g['weight_decay']) for g in state['param_groups']]
 
-    assert groups(two / 'epoch_2.pth') == groups(one / 'epoch_2.pth')
-    checkpoint = two / 'epoch_2.pth'
-    done = run_tool(
-        'test.py', steady_config, checkpoint, '--work-dir', two, '--cfg-options', FSDP
-    )
+    checkpoint = sharded / 'epoch_2.pth'
+    assert groups(checkpoint) == groups(plain / 'epoch_2.pth')
+    args = ('--work-dir', tmp_path, '--cfg-options', FSDP)
+    done = run_tool('test.py', steady_config, checkpoint, *args)
     assert 'accuracy/top1' in done.stdout
+
+
+def test_resume_sharded_what_was_not(run_tool, steady_config, plain, tmp_path):
+    args = ('--work-dir', tmp_path, '--resume', plain / 'epoch_1.pth')
+    options = ('--cfg-options', FSDP)
+    run_tool('dist_train.sh', steady_config, 2, *args, *options)
+    same_weights(plain / 'epoch_2.pth', tmp_path / 'epoch_2.pth', 1e-5)
+
+
+def test_resume_what_was_sharded(run_tool, steady_config, sharded, tmp_path):
+    args = ('--work-dir', tmp_path, '--resume', sharded / 'epoch_1.pth')
+    batch = 'train_dataloader.batch_size=32'
+    run_tool('train.py', steady_config, *args, '--cfg-options', batch)
+    same_weights(sharded / 'epoch_2.pth', tmp_path / 'epoch_2.pth', 1e-5)
 
 
 @pytest.mark.parametrize('fault', ['killed', 'raises'])

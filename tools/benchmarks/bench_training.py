@@ -2,8 +2,9 @@
 
 Each row is measured in processes of its own: the median time of a step in
 milliseconds, and the peak of memory during steps above that before the network was
-made, in MiB of each process. Rows named "2 x" are two processes that share the
-threads and the images of a step.
+made, in MiB of each process. On a CPU the time is that of the processor, summed over
+threads and processes, which other programs on the machine hardly change. Rows named
+"2 x" are two processes that share the threads and the images of a step.
 """
 
 from __future__ import annotations
@@ -110,12 +111,14 @@ def measure(args: argparse.Namespace) -> dict:
         optimizer.step()
         optimizer.zero_grad()
 
+    clock = time.process_time if args.device == 'cpu' else time.perf_counter
+
     def seconds() -> float:
-        start = time.perf_counter()
+        start = clock()
         step()
         if args.device == 'cuda':
             torch.cuda.synchronize()
-        return time.perf_counter() - start
+        return clock() - start
 
     first = seconds()
     seconds()
@@ -123,7 +126,7 @@ def measure(args: argparse.Namespace) -> dict:
     times = [seconds() for _ in range(args.steps)]
     row = {
         'option': args.row,
-        'ms': 1e3 * statistics.median(times),
+        'ms': 1e3 * statistics.median(times) * (world if device == 'cpu' else 1),
         'MiB': memory(args.device, 'VmHWM') - before,
         'first step s': first,
     }

@@ -9,8 +9,9 @@ from mmengine._strategy.fsdp import FSDPStrategy as _FSDPStrategy
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
 from mmengine.optim import BaseOptimWrapper
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
+from torch.distributed.fsdp._common_utils import clean_tensor_name
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from smpconv_mm.registry import STRATEGIES
@@ -103,9 +104,24 @@ class FSDPStrategy(_FSDPStrategy):
         """State of the whole optimiser, on the first process."""
         return FSDP.optim_state_dict(self.model, self.optim_wrapper.optimizer)
 
-    def load_optim_state_dict(self, state_dict: dict[str, Tensor]) -> None:
-        """Load the state that :meth:`optim_state_dict` returned."""
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load the state of an optimiser, sharded or not."""
         optimizer = self.optim_wrapper.optimizer
+        names = {
+            id(parameter): clean_tensor_name(name)
+            for name, parameter in self.model.named_parameters()
+        }
+        ours = [names[id(p)] for g in optimizer.param_groups for p in g['params']]
+        theirs = [key for g in state_dict['param_groups'] for key in g['params']]
+        # unsharded optimisers count their parameters
+        named = dict(zip(theirs, ours))
+        state_dict = dict(
+            state={named[key]: value for key, value in state_dict['state'].items()},
+            param_groups=[
+                dict(group, params=[named[key] for key in group['params']])
+                for group in state_dict['param_groups']
+            ],
+        )
         optimizer.load_state_dict(
             FSDP.optim_state_dict_to_load(self.model, optimizer, state_dict)
         )
