@@ -29,8 +29,10 @@ def strategy(tmp_path, monkeypatch):
 
 
 def test_classes_that_the_model_does_not_have(strategy):
-    with pytest.raises(ValueError, match=r"\['ConvNext'\], but Model has no .*SMPBlock"):
-        strategy(wrap=['SMPBlock', 'ConvNext']).prepare(Model())
+    with pytest.raises(
+        ValueError, match=r"\['ConvNext'\], but Model has no .*SMPBlock"
+    ):
+        strategy(wrap=['SMPBlock', 'Other']).prepare(Model())
 
 
 def test_clipping(strategy):

@@ -108,7 +108,8 @@ def steady_config(tiny_config, tmp_path_factory):
         f"""
 _base_ = {str(tiny_config)!r}
 norm = dict(type='GN', num_groups=2)
-model = dict(backbone=dict(norm_cfg=norm, drop_path_rate=0))
+kernel = dict(radius=0.5, radius_range=(0.4995, 0.5))
+model = dict(backbone=dict(norm_cfg=norm, drop_path_rate=0, kernel_cfg=kernel))
 train_dataloader = dict(
     batch_size=16, dataset=dict(pipeline={{{{_base_.test_pipeline}}}})
 )
@@ -148,6 +149,10 @@ def test_sharded_training(run_tool, steady_config, plain, sharded, tmp_path):
     first, last = (load(plain / f'epoch_{i}.pth')['state_dict'] for i in (1, 2))
     key = 'backbone.stages.0.blocks.0.large_kernel.smp.conv.kernel.weight'
     assert (first[key] - last[key]).abs().max() > 1e-3  # far more than 1e-5
+    shards = load(sharded / 'epoch_2.pth')['state_dict']
+    radii = torch.cat([v.flatten() for k, v in shards.items() if k.endswith('.radius')])
+    assert radii.min() >= 0.4995 and radii.max() <= 0.5 and radii.unique().numel() > 2
+    assert (radii == 0.5).any()  # clipped, where a step went beyond
 
     # the groups of the optimiser are those of the unsharded model
     def groups(path):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from timing import environment, table, write
+from timing import environment, network_options, table, write
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -137,16 +137,8 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
-    )
-    parser.add_argument('--arch', default='tiny', help='tiny or base')
-    parser.add_argument('--batch', type=int, help='default: 8 on the CPU, 64 on a GPU')
-    parser.add_argument('--size', type=int, default=224, help='side of the image')
-    parser.add_argument('--threads', type=int, default=2, help='of the CPU')
+    parser = network_options(__doc__)
     parser.add_argument('--steps', type=int, default=5, help='measured steps')
-    parser.add_argument('--json', help='write the results here')
     parser.add_argument('--row', choices=ROWS, help='measure this row only')
     args = parser.parse_args()
     args.batch = args.batch or (8 if args.device == 'cpu' else 64)

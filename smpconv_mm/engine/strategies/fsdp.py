@@ -41,9 +41,7 @@ class FSDPStrategy(_FSDPStrategy):
         model_wrapper (dict, optional): Arguments of MMEngine's
             ``MMFullyShardedDataParallel``, e.g. ``sharding_strategy``. Defaults
             to None.
-        state_dict_cfg (str | dict): ``'full'`` writes one file of the whole
-            model. Defaults to ``'full'``.
-        **kwargs: Of MMEngine's ``FSDPStrategy``.
+        **kwargs: Of MMEngine's ``FSDPStrategy``, but ``state_dict_cfg``.
 
     Raises:
         ValueError: If the model has no module of a class in ``wrap``, or
@@ -55,12 +53,9 @@ class FSDPStrategy(_FSDPStrategy):
         *,
         wrap: Sequence[str] = ('SMPBlock', 'ConvFFN'),
         model_wrapper: dict | None = None,
-        state_dict_cfg: str | dict = 'full',
         **kwargs,
     ) -> None:
-        super().__init__(
-            model_wrapper=model_wrapper, state_dict_cfg=state_dict_cfg, **kwargs
-        )
+        super().__init__(model_wrapper=model_wrapper, state_dict_cfg='full', **kwargs)
         self.wrap = tuple(wrap)
         if not is_cuda_available():
             # torch would free the tensors that it "moves" from the CPU to the CPU
@@ -128,7 +123,7 @@ class FSDPStrategy(_FSDPStrategy):
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
         """Write a checkpoint; never leaves half a file under its name."""
-        if not (self._is_full_state_dict() and is_main_process()):
+        if not is_main_process():  # helps to gather the state
             super().save_checkpoint(filename, **kwargs)
             return
         with atomic_path(filename) as temporary:
