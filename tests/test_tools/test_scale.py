@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from smpconv_mm.utils.checkpoint import load
+from smpconv_mm.utils.checkpoint import find_latest, load
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -24,15 +24,16 @@ ENVIRONMENT = {
 FSDP = 'strategy.type=smpconv_mm.FSDPStrategy'
 
 
-def start(config, processes, *args, **environment):
-    """Run dist_train.sh in the background."""
-    return subprocess.Popen(
-        ['bash', ROOT / 'tools/dist_train.sh', config, str(processes), *map(str, args)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**ENVIRONMENT, **environment},
-    )
+def start(log, config, processes, *args, **environment):
+    """Run dist_train.sh in the background; its output goes to a file."""
+    command = ['bash', ROOT / 'tools/dist_train.sh', config, str(processes)]
+    with open(log, 'w') as file:
+        return subprocess.Popen(
+            [*command, *map(str, args)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**ENVIRONMENT, **environment},
+        )
 
 
 def free_port():
@@ -56,10 +57,11 @@ def workers(folder):
     return found
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(path, process, log, seconds=120):
+    """Wait until a process has written a file."""
     stop = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0][-3000:]
+    while not path.exists():
+        assert process.poll() is None, log.read_text()[-3000:]
         assert time.monotonic() < stop, f'not within {seconds} s'
         time.sleep(0.02)
 
@@ -81,6 +83,7 @@ def test_two_machines(tiny_config, tmp_path):
     port = free_port()
     nodes = [
         start(
+            tmp_path / f'{rank}.log',
             tiny_config,
             1,
             '--work-dir',
@@ -93,8 +96,8 @@ def test_two_machines(tiny_config, tmp_path):
         )
         for rank in (0, 1)
     ]
-    outputs = [node.communicate(timeout=120)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], outputs[0][-3000:]
+    log = tmp_path / '0.log'
+    assert [n.wait(timeout=120) for n in nodes] == [0, 0], log.read_text()[-3000:]
     # 192 images: two iterations of 2 x 48
     assert load(tmp_path / '0/epoch_1.pth')['meta']['iter'] == 2
     assert not list((tmp_path / '1').glob('*.pth'))  # the first process writes
@@ -183,7 +186,7 @@ def test_resume_what_was_sharded(run_tool, steady_config, sharded, tmp_path):
 @pytest.mark.parametrize('fault', ['killed', 'raises'])
 def test_one_process_dies(run_tool, tiny_config, tmp_path, fault):
     """All end within a minute, with an error; the last checkpoint resumes."""
-    work = tmp_path / 'work'
+    work, log = tmp_path / 'work', tmp_path / 'log'
     options = ('--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=500')
     config, environment = tiny_config, {}
     if fault == 'raises':
@@ -203,26 +206,26 @@ def test_one_process_dies(run_tool, tiny_config, tmp_path, fault):
             "custom_hooks = [dict(type='mmengine.FailingHook')]\n"
         )
         environment['PYTHONPATH'] = str(tmp_path)
-    process = start(config, 2, *options, **environment)
+    process = start(log, config, 2, *options, **environment)
     try:
-        wait_for(lambda: (work / 'epoch_2.pth').exists(), process)
+        wait_for(work / 'epoch_2.pth', process, log)
         if fault == 'killed':
             os.kill(workers(work)[1], signal.SIGKILL)
-        output, _ = process.communicate(timeout=60)
+        process.wait(timeout=60)
     finally:
         process.kill()
     assert process.returncode != 0
     assert not workers(work)
+    output = log.read_text()
     if fault == 'killed':
         assert re.search(r'exitcode\s*: -9', output)
     else:  # last comes what the first process died of
         report = output[output.index('Root Cause') :]
         assert 'ArithmeticError: of this process' in report
         assert 'in before_train_epoch' in report
-    epochs = sorted(
-        load(path)['meta']['epoch'] for path in work.glob('epoch_*.pth')
-    )  # whole, every one of them
-    last = epochs[-1]
+    for path in work.glob('epoch_*.pth'):
+        load(path)  # whole, every one of them
+    last = load(find_latest(work))['meta']['epoch']
     done = run_tool(
         'dist_train.sh',
         tiny_config,
@@ -239,22 +242,17 @@ def test_one_process_dies(run_tool, tiny_config, tmp_path, fault):
 
 def test_terminated(tiny_config, tmp_path):
     """SIGTERM, as schedulers send it, ends all processes."""
-    process = start(
-        tiny_config,
-        2,
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        'train_cfg.max_epochs=500',
-    )
+    work, log = tmp_path / 'work', tmp_path / 'log'
+    options = ('--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=500')
+    process = start(log, tiny_config, 2, *options)
     try:
-        wait_for(lambda: (tmp_path / 'epoch_1.pth').exists(), process)
+        wait_for(work / 'epoch_1.pth', process, log)
         process.terminate()
-        process.communicate(timeout=60)
+        process.wait(timeout=60)
     finally:
         process.kill()
     assert process.returncode != 0
-    assert not workers(tmp_path)
+    assert not workers(work)
 
 
 def test_compiled(run_tool, steady_config, tmp_path):
