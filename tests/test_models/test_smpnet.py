@@ -3,7 +3,7 @@ import torch
 from mmengine.registry import Registry
 from torch import nn
 
-from smpconv_mm.layers import SMPConv2d, SMPKernel, switch_to_deploy
+from smpconv_mm.layers import DepthwiseConv2d, SMPConv2d, SMPKernel, switch_to_deploy
 from smpconv_mm.models import SMPNet
 
 ARCH = dict(channels=[8, 16, 24], depths=[1, 1, 2], kernel_sizes=[9, 7, 5])
@@ -127,7 +127,8 @@ def test_norm_cfg():
 def test_deploy_form_has_plain_convolutions_only():
     net = switch_to_deploy(SMPNet(ARCH, out_norm=False))
     kinds = {type(m) for m in net.modules() if not list(m.children())}
-    assert kinds <= {nn.Conv2d, SMPConv2d, nn.ReLU, nn.GELU, nn.Identity}
+    plain = {nn.Conv2d, DepthwiseConv2d, SMPConv2d}
+    assert kinds <= {*plain, nn.ReLU, nn.GELU, nn.Identity}
     assert not any(isinstance(m, SMPKernel) for m in net.modules())
     large = [m for m in net.modules() if isinstance(m, SMPConv2d)]
     assert len(large) == 4 and all(m.bias is not None for m in large)

@@ -81,7 +81,10 @@ class LargeKernelConv(nn.Module):
                 out_channels,
                 small_kernel_size,
                 groups,
-                dict(type='smpconv_mm.CausalConv1d' if self.causal else 'Conv2d'),
+                dict(
+                    type='smpconv_mm.'
+                    + ('CausalConv1d' if self.causal else 'DepthwiseConv2d')
+                ),
                 norm_cfg,
                 small_bias,
             )

@@ -470,6 +470,7 @@ def _conv(
         stride=stride,
         padding=kernel_size // 2,
         groups=groups,
+        conv_cfg=dict(type='smpconv_mm.DepthwiseConv2d') if groups > 1 else None,
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
     )
