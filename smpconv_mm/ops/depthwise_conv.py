@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from .dispatch import choose, register_backend
+from .dispatch import choose, exporting, register_backend
 from .extension import HAS_EXT, why_not
 
 
@@ -194,17 +194,7 @@ _KERNELS = {}
 def _wants_operator(input: Tensor, weight: Tensor) -> bool:
     """Whether a gradient of ours is needed, and not only a plain convolution."""
     wanted = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-    return wanted and not _exporting()
-
-
-def _exporting() -> bool:
-    """Whether somebody looks on who knows plain convolutions only."""
-    if torch.jit.is_tracing():  # to ONNX, or to count operations
-        return True
-    return (
-        torch.compiler.is_compiling()
-        and getattr(torch.compiler, 'is_exporting', lambda: False)()
-    )
+    return wanted and not exporting()
 
 
 def _unsupported_cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
@@ -216,7 +206,7 @@ def _unsupported_cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
 
 
 def _slower_cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
-    if _exporting():
+    if exporting():
         return 'an exporter knows plain convolutions only'
     return None
 
@@ -272,7 +262,7 @@ def _unsupported_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
 
 
 def _slower_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
-    if _exporting():
+    if exporting():
         return 'an exporter knows plain convolutions only'
     if max(weight.shape[2:]) < 7:
         return 'it is made for kernel sides from 7 on'

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.utils import get_installed_path
 from torch import nn
 
 from .checkpoint import CheckpointError, atomic_path, find_latest
@@ -53,15 +55,25 @@ class UsageError(RuntimeError):
 def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config file and apply ``--cfg-options``.
 
+    ``'package::folder/name.py'`` is a config that an installed package brings
+    along, e.g. ``'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'``.
+
     Raises:
         UsageError: If the file does not exist, needs a package that is not
             installed, or an option names a part that neither the config nor
             MMEngine's runner knows.
     """
-    if not Path(path).is_file():
+    file = _of_package(path) if '::' in path else Path(path)
+    if not file.is_file():
         raise UsageError(f'config file {path!r} does not exist')
     try:
-        cfg = Config.fromfile(path)
+        try:
+            cfg = Config.fromfile(file)
+        except RuntimeError as error:
+            if 'lazy_import' not in str(error):
+                raise
+            # a base that imports something was taken for one of the new style
+            cfg = Config.fromfile(file, lazy_import=False)
     except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
         fault = str(error).split(',')[0]
         raise UsageError(f'{path}: {fault}. {HOW_TO_INSTALL}') from error
@@ -80,6 +92,13 @@ def load_config(path: str, options: dict | None = None) -> Config:
     if options:
         cfg.merge_from_dict(options)
     return cfg
+
+
+def _of_package(name: str) -> Path:
+    package, _, path = name.partition('::')
+    if find_spec(package) is None:
+        raise UsageError(f'{name}: the package {package!r} is not installed')
+    return Path(get_installed_path(package), '.mim', 'configs', path)
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:

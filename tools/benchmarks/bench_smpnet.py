@@ -10,11 +10,11 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from timing import environment, measure, table, write
 
 from smpconv_mm.models import SMPNet
 from smpconv_mm.ops import use_backend
 from smpconv_mm.ops.dispatch import register_backend
+from smpconv_mm.utils.timing import environment, measure, table, write
 
 
 @register_backend('depthwise_conv2d', 'nchw')
