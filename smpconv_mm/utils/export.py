@@ -101,13 +101,15 @@ def export_file(
     if dynamic:
         odd = [side + 3 + 2 * i for i, side in enumerate(shape)]
         samples.append(torch.randn(3, network.in_channels, *odd))
+    axes = _axes(network, dynamic)
     with torch.no_grad():
         expected = [_as_tuple(network(sample)) for sample in samples]
         outputs = ['scores']
         if not network.classifier:
             outputs = [f'map{i}' for i in range(len(expected[0]))]
         with atomic_path(dst) as temporary:
-            write(_trace(network, shape, dynamic, fp16), temporary, outputs)
+            program = _trace(network, shape, axes, fp16)
+            write(program, temporary, outputs, axes)
             actual = run(temporary, samples)
             inputs, absolute = _compare(dst, samples, actual, expected, fp16)
     return Exported(inputs, absolute, outputs, network.preprocessing)
@@ -156,30 +158,35 @@ def _as_tuple(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return out if isinstance(out, tuple) else (out,)
 
 
-def _trace(network: Network, shape: tuple[int, ...], dynamic: bool, fp16: bool):
-    dims, batch = None, 1
-    if dynamic:
-        batch = 2  # torch.export takes 1 for a constant
-        dims = {0: torch.export.Dim('batch', min=1)}
-        for axis, name in enumerate(_AXES[network.ndim], 2):
-            dims[axis] = torch.export.Dim(name, min=_least(network))
-    sample = torch.zeros(batch, network.in_channels, *shape)
+def _axes(network: Network, dynamic: bool) -> dict | None:
+    """The axes of the input that may have any size."""
+    if not dynamic:
+        return None
+    dims = {0: torch.export.Dim('batch', min=1)}
+    for axis, name in enumerate(_AXES[network.ndim], 2):
+        dims[axis] = torch.export.Dim(name, min=_least(network))
+    return dims
+
+
+def _trace(network: Network, shape: tuple[int, ...], axes: dict | None, fp16: bool):
+    # torch.export takes a batch of 1 for a constant
+    sample = torch.zeros(2 if axes else 1, network.in_channels, *shape)
     with plain_convolutions():
         try:
             return torch.export.export(
                 _Half(network) if fp16 else network,
                 (sample,),
-                dynamic_shapes=dims and (dims,),
+                dynamic_shapes=axes and (axes,),
             )
         except RuntimeError as error:  # of many kinds, with pages of text
             reason = str(error).strip().splitlines()[0]
-            hint = '; without --dynamic it may' if dynamic else ''
+            hint = '; without --dynamic it may' if axes else ''
             raise UsageError(
                 f'torch.export cannot trace this network{hint}: {reason}'
             ) from error
 
 
-def _write_onnx(program, path: Path, outputs: list[str]) -> None:
+def _write_onnx(program, path: Path, outputs: list[str], axes) -> None:
     with warnings.catch_warnings():
         # torch's own use of what it has deprecated
         warnings.simplefilter('ignore', (FutureWarning, DeprecationWarning))
@@ -191,6 +198,7 @@ def _write_onnx(program, path: Path, outputs: list[str]) -> None:
             external_data=False,
             input_names=['input'],
             output_names=outputs,
+            dynamic_shapes=axes and (axes,),  # for their names
             verbose=False,
         )
 
@@ -209,7 +217,7 @@ def _run_onnx(path: Path, samples: list[Tensor]) -> list[list[Tensor]]:
     ]
 
 
-def _write_pt2(program, path: Path, outputs: list[str]) -> None:
+def _write_pt2(program, path: Path, outputs: list[str], axes) -> None:
     torch.export.save(program, path)
 
 

@@ -26,8 +26,7 @@ class Network(nn.Module):
 
     Args:
         cfg (Config): Config of a classifier, of a detector or a segmenter, whose
-            backbone is taken, or one whose ``model`` is itself a backbone. mmdet
-            and mmseg are not needed.
+            backbone is taken, or one whose ``model`` is itself a backbone.
 
     Input: normalised images (N, in_channels, H, W), or sequences
     (N, in_channels, L). Output: scores before the softmax, (N, classes), or a
@@ -90,7 +89,7 @@ class Network(nn.Module):
         return self
 
     def stride(self) -> int:
-        """Pixels of the input to a place of the smallest map, an axis."""
+        """Pixels of the input to a place of the smallest map; in deploy form."""
         shape = (1, self.in_channels, *(_PROBE,) * self.ndim)
         # shapes only, nothing is computed
         with torch.no_grad(), plain_convolutions():
