@@ -88,9 +88,9 @@ def export_file(
             f'writing {dst.suffix} needs {", ".join(missing)}, not installed; run '
             'pip install "smpconv_mm[deploy]"'
         )
-    if dst.suffix == '.onnx' and _torch() < (2, 6):
+    if dst.suffix == '.onnx' and _torch() < (2, 8):
         raise UsageError(
-            f'writing .onnx needs torch 2.6 or newer, this is {torch.__version__}; '
+            f'writing .onnx needs torch 2.8 or newer, this is {torch.__version__}; '
             'write .pt2, or export with a newer torch: checkpoints stay the same'
         )
     network = Network(load_config(config, options))
