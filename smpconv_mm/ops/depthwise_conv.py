@@ -322,10 +322,6 @@ def _onednn_conv(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tenso
     # oneDNN has a fast depthwise kernel for channels-last maps only: 80 times
     # faster than NCHW at 56x56 with a 31x31 kernel.
     input = input.contiguous(memory_format=torch.channels_last)
-    if input.dtype == torch.float16:
-        # few CPUs compute in float16, and its sums lose digits
-        bias = None if bias is None else bias.float()
-        return _onednn_conv(input.float(), weight.float(), bias).half()
     out = _conv2d(input, weight, bias)
     return out.contiguous(memory_format=torch.channels_last)
 
@@ -366,5 +362,10 @@ _KERNELS['onednn'] = (_onednn_conv, _onednn_weight, torch.channels_last)
 
 @register_backend('depthwise_conv2d', 'conv2d')
 def _conv2d(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    half = input.dtype == torch.float16 and input.device.type == 'cpu'
+    if half and not _exporting():
+        # few CPUs compute in float16, and its sums lose digits
+        bias = None if bias is None else bias.float()
+        return _conv2d(input.float(), weight.float(), bias).half()
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     return F.conv2d(input, weight, bias, padding=padding, groups=weight.shape[0])

@@ -165,30 +165,40 @@ def _fft(input: Tensor, kernel: Tensor, remake=None) -> Tensor:
 
 
 class _CausalFFT(torch.autograd.Function):
-    """The transform on CPUs, where products of complex matrices are slow.
+    """The transform on CPUs, as matrix products, one a frequency.
 
-    Spectra are multiplied as real matrices, for so many output channels at a
-    time that what lies between two transforms stays in the cache. With
-    ``remake``, where memory is short, neither spectrum nor kernel is kept for the
-    backward pass.
+    Output channels go by so many at a time that what lies between two
+    transforms stays in the cache. With ``remake``, where memory is short, neither
+    spectrum nor kernel is kept for the backward pass; without it, the spectrum of
+    the kernel too is kept unless it is larger than that of the input.
+
+    Seen backwards in time, the gradient of the input is the causal convolution of
+    the output's gradient, and the gradient of the kernel ends their convolution;
+    so nothing need be conjugated, which costs torch a copy.
     """
 
     @staticmethod
     def forward(ctx, input: Tensor, kernel: Tensor, remake) -> Tensor:
-        ctx.length, ctx.remake = input.shape[-1], remake
-        size = _fast_length(input.shape[-1] + kernel.shape[-1] - 1)
+        length = ctx.length = input.shape[-1]
+        ctx.remake = remake
+        size = _fast_length(length + kernel.shape[-1] - 1)
         x = _spectra(input, size)
-        ctx.save_for_backward(*((input, None) if remake else (x, kernel)))
-        out = input.new_empty(len(input), len(kernel), input.shape[-1])
-        for part in _parts(kernel, size):
-            y = x @ _as_matrices(kernel[part], size).transpose(1, 2)
-            out[:, part] = _signals(_as_complex(y), size)[..., : input.shape[-1]]
+        out = input.new_empty(len(input), len(kernel), length)
+        parts = _parts(kernel, size)
+        for part in parts:
+            spectra = _spectra(kernel[part].flip(-1), size)
+            out[:, part] = _signals(x @ spectra.transpose(1, 2), size)[..., :length]
+        if remake:
+            ctx.save_for_backward(input, None, None)
+        else:
+            keep = len(parts) == 1 and spectra.numel() <= x.numel()
+            ctx.save_for_backward(x, kernel, spectra if keep else None)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, kernel = ctx.saved_tensors
+        x, kernel, kept = ctx.saved_tensors
         if ctx.remake:
             kernel = ctx.remake().to(x.dtype)
         length, taps = ctx.length, kernel.shape[-1]
@@ -198,48 +208,30 @@ class _CausalFFT(torch.autograd.Function):
         grad_x = None
         grad_kernel = torch.empty_like(kernel)
         for part in _parts(kernel, size):
-            g = _spectra(grad[:, part], size)
-            matrices = _as_matrices(kernel[part], size)
-            grad_x = g @ matrices if grad_x is None else grad_x.baddbmm_(g, matrices)
-            product = _as_complex(g.transpose(1, 2) @ x).unflatten(1, (-1, 2))
-            product = (product[:, :, 0] - 1j * product[:, :, 1]).conj()
-            grad_kernel[part] = _signals(product, size)[..., :taps].flip(-1)
-        return _signals(_as_complex(grad_x), size)[..., :length], grad_kernel, None
+            g = _spectra(grad[:, part].flip(-1), size)
+            spectra = kept
+            if kept is None:
+                spectra = _spectra(kernel[part].flip(-1), size)
+            grad_x = g @ spectra if grad_x is None else grad_x.baddbmm_(g, spectra)
+            product = _signals(g.transpose(1, 2) @ x, size)
+            grad_kernel[part] = product[..., length - taps : length]
+        return _signals(grad_x, size)[..., :length].flip(-1), grad_kernel, None
 
 
 def _parts(kernel: Tensor, size: int) -> list[slice]:
-    """Output channels whose kernels have about 8 MiB in float32, at least one."""
-    step = max(1, 2**21 // (kernel.shape[1] * size))
+    """Output channels whose kernels have about 16 MiB in float32, at least one."""
+    step = max(1, 2**22 // (kernel.shape[1] * size))
     return [slice(i, i + step) for i in range(0, len(kernel), step)]
 
 
 def _spectra(signals: Tensor, size: int) -> Tensor:
-    """(A, B, L) to (F, A, 2 B): real and imaginary parts by turns."""
-    spectra = torch.fft.rfft(signals.flatten(0, 1), n=size).t().contiguous()
-    return torch.view_as_real(spectra.unflatten(1, signals.shape[:2])).flatten(2)
-
-
-def _as_complex(spectra: Tensor) -> Tensor:
-    """(F, A, 2 B) real to (F, A, B) complex."""
-    return torch.view_as_complex(spectra.unflatten(2, (-1, 2)))
+    """(A, B, L) to (F, A, B), one matrix a frequency."""
+    return torch.fft.rfft(signals, n=size).permute(2, 0, 1).contiguous()
 
 
 def _signals(spectra: Tensor, size: int) -> Tensor:
-    """(F, A, B) complex to (A, B, size)."""
-    signals = torch.fft.irfft(spectra.flatten(1).t().contiguous(), n=size)
-    return signals.unflatten(0, spectra.shape[1:])
-
-
-def _as_matrices(kernel: Tensor, size: int) -> Tensor:
-    """(O, I, taps) to (F, 2 O, 2 I): what the spectrum of an input adds to an output.
-
-    Rows are for real and imaginary parts of the outputs by turns, columns for
-    those of the inputs. The last tap multiplies the current sample.
-    """
-    spectra = torch.fft.rfft(kernel.flip(-1).flatten(0, 1), n=size).t().contiguous()
-    spectra = spectra.unflatten(1, kernel.shape[:2]).conj()
-    both = torch.stack([spectra, spectra * 1j], dim=2)
-    return torch.view_as_real(both).flatten(3).flatten(1, 2)
+    """(F, A, B) to (A, B, size)."""
+    return torch.fft.irfft(spectra.permute(1, 2, 0).contiguous(), n=size)
 
 
 def _single(x: Tensor) -> Tensor:

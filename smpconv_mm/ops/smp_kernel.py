@@ -104,17 +104,22 @@ def _slower_window(coord, radius, weight, size, normalize) -> str | None:
     if coord.is_cuda and places < _WINDOW_ON_GPU:
         return f'it makes the GPU wait for the largest radius, for {places} places only'
     touched = prod(_window(radius, size))
-    if touched * _WINDOW_COST > places:
+    slices = weight.shape[1]
+    heights, products = _DENSE_COST
+    dense = places * (heights + products * slices)
+    heights, products = _WINDOW_COST
+    if touched * (heights + products * slices) > dense:
         return (
-            f'a point touches up to {touched} of {places} places, more than one in '
-            f'{_WINDOW_COST}: a dense product is faster'
+            f'a point touches up to {touched} of {places} places: with I = {slices} '
+            'a dense product is faster'
         )
     return None
 
 
-# Writing one height to its place takes about as long as this many places of the
-# dense product (measured on two CPU cores).
-_WINDOW_COST = 64
+# Time of a point's height at a place, and of its product with one of I weights,
+# in units of a dense product (fitted to measurements on two CPU cores)
+_DENSE_COST = 200, 1
+_WINDOW_COST = 500, 64
 _WINDOW_ON_GPU = 4096
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from smpconv_mm.ops import use_backend
+
 
 @dataclass
 class Complexity:
@@ -17,9 +19,10 @@ class Complexity:
         parameters (int): Number of parameters.
         macs (dict[str, int]): Multiply-adds of convolutions and matrix
             products, by top-level module of the model.
-        kernel_macs (int): Multiply-adds of making kernels from points; spent
-            once a forward in training whatever the batch, once in eval mode
-            (then kernels are kept), never in deploy form.
+        kernel_macs (int): Multiply-adds of making kernels from points, all of
+            them at all places; spent once a forward in training whatever the
+            batch, once in eval mode (then kernels are kept), never in deploy
+            form. Where points touch few places, less is done.
     """
 
     parameters: int
@@ -54,7 +57,7 @@ def measure(model: nn.Module, shape: tuple[int, ...]) -> Complexity:
 
     def count() -> dict[str, int]:
         counter = FlopCounterMode(display=False, depth=2)
-        with counter:
+        with counter, use_backend('smp_kernel', 'dense'):
             model(inputs, **kwargs)
         return {
             name: sum(ops.values()) // 2

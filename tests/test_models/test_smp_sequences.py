@@ -247,3 +247,13 @@ def test_bad_sequence(shape):
 def test_causal_conv_refuses_what_it_does_not_do(name):
     with pytest.raises(ValueError, match=f'{name}=3'):
         CausalConv1d(3, 3, 5, **{name: 3})
+
+
+@pytest.mark.parametrize('network, config', [(SMPTCN, TCN), (SMPResNet, RESNET)])
+def test_kernel_cfg_reaches_every_kernel(network, config):
+    net = network(**config, kernel_cfg=dict(learn_coord=False, clip_coord=True))
+    kernels = [m for m in net.modules() if isinstance(m, SMPKernel)]
+    assert len(kernels) >= 5
+    for kernel in kernels:
+        assert kernel.clip_coord
+        assert kernel.radius.requires_grad and not kernel.coord.requires_grad

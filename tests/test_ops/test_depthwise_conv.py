@@ -246,3 +246,21 @@ W = torch.zeros(4, 1, 3, 3)
 def test_bad_input(args, error, message):
     with pytest.raises(error, match=message):
         ops.depthwise_conv2d(*args)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('backend', USABLE)
+def test_more_than_two_to_the_31_elements(backend):
+    """Holds 9 GB; the maps between the first and the last are zero."""
+    n = 8200
+    x = torch.zeros(n, 64, 64, 64, dtype=torch.bfloat16)
+    x = x.contiguous(memory_format=torch.channels_last)
+    assert x.numel() > 2**31
+    ends = torch.randn(2, 64, 64, 64).bfloat16()
+    x[0], x[-1] = ends
+    weight = torch.randn(64, 1, 9, 9).bfloat16()
+    with torch.no_grad():
+        out = ops.depthwise_conv2d(x, weight, backend=backend)
+        expected = ops.depthwise_conv2d(ends, weight, backend=backend)
+    assert torch.equal(out[0], expected[0]) and torch.equal(out[-1], expected[1])
+    assert not any(out[i].any() for i in (1, n // 2, n - 2))

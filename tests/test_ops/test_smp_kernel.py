@@ -143,16 +143,28 @@ def test_long_kernels_are_made_by_window(normalize):
         assert_close(a, b, 1e-5)
 
 
-def test_published_image_kernels_are_made_densely():
+@pytest.mark.parametrize(
+    'groups, slices, points, size, radius, expected',
+    [
+        (1, 96, 240, (31, 31), 4 / 31, 'window'),  # SMPNet-T, stage 1, at first
+        (1, 96, 240, (31, 31), 0.3, 'dense'),  # and when radii have grown
+        (1, 768, 42, (13, 13), 4 / 13, 'dense'),  # stage 4
+        (96, 1, 60, (31, 31), 0.3, 'window'),  # points of each channel's own
+        (1, 1, 30, (100,), 1.0, 'dense'),
+    ],
+)
+def test_auto_counts_the_work(groups, slices, points, size, radius, expected):
     from smpconv_mm.ops import dispatch
 
     tensors = (
-        torch.zeros(1, 240, 2),
-        torch.full((1, 240), 4 / 31),
-        torch.zeros(1, 96, 240),
+        torch.zeros(groups, points, len(size)),
+        torch.full((groups, points), radius),
+        torch.zeros(groups, slices, points),
     )
-    chosen = dispatch.choose('smp_kernel', 'auto', *tensors, (31, 31), False)
-    assert chosen.name == 'dense'
+    assert dispatch.choose('smp_kernel', 'auto', *tensors, size, False).name == expected
+    if expected == 'dense':
+        said = dispatch.explain('smp_kernel', *tensors, size, False)
+        assert f'I = {slices} a dense product is faster' in said
 
 
 @pytest.mark.parametrize('case', CASES[:4] + CASES[6:7], ids=str)

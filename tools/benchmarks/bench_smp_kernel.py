@@ -24,6 +24,7 @@ CASES = [
     ('SMPNet-T stage 2', 1, 192, 210, (29, 29), 4 / 29, False),
     ('SMPNet-T stage 3', 1, 384, 182, (27, 27), 4 / 27, False),
     ('SMPNet-T stage 4', 1, 768, 42, (13, 13), 4 / 13, False),
+    ("each channel's own points", 96, 1, 60, (31, 31), 0.3, True),
 ]
 
 

@@ -210,6 +210,9 @@ class SMPResidualBackbone(BaseBackbone):
             Defaults to False.
         dropout (float): Rate of element-wise dropout in the blocks. Defaults
             to 0.
+        kernel_cfg (dict, optional): More arguments of
+            :class:`smpconv_mm.layers.SMPKernel`, e.g.
+            ``dict(learn_coord=False)``. Defaults to None.
         norm_cfg (dict, optional): Defaults to batch norm.
         act_cfg (dict, optional): Defaults to ReLU.
         out_indices (Sequence[int]): Blocks whose outputs are returned; negative
@@ -241,6 +244,7 @@ class SMPResidualBackbone(BaseBackbone):
         radius: float | None = None,
         conv_bias: bool = False,
         dropout: float = 0.0,
+        kernel_cfg: dict | None = None,
         norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
         out_indices: Sequence[int] = (-1,),
@@ -289,6 +293,7 @@ class SMPResidualBackbone(BaseBackbone):
             n_points=n_points,
             radius=radius,
             coord_std=coord_std,
+            **(kernel_cfg or {}),
         )
         self.stem: nn.Module = nn.Identity()
         if stem_channels is not None:

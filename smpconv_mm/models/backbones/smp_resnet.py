@@ -31,9 +31,9 @@ class SMPResNet(SMPResidualBackbone):
             Defaults to 0.05.
         small_kernel_size (int): Side of the kernels in parallel, odd, at most
             ``kernel_size``. Defaults to 3.
-        **kwargs: ``radius``, ``conv_bias``, ``dropout``, ``norm_cfg``,
-            ``act_cfg``, ``out_indices``, ``with_cp``, ``deploy`` and
-            ``init_cfg`` of :class:`SMPResidualBackbone`.
+        **kwargs: ``radius``, ``conv_bias``, ``dropout``, ``kernel_cfg``,
+            ``norm_cfg``, ``act_cfg``, ``out_indices``, ``with_cp``, ``deploy``
+            and ``init_cfg`` of :class:`SMPResidualBackbone`.
 
     Input: images of shape (N, in_channels, H, W), N, H, W at least 1. Output: a
     tuple, an entry each of ``out_indices``, of maps (N, channels[i], H, W).

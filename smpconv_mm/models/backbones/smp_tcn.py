@@ -41,9 +41,9 @@ class SMPTCN(SMPResidualBackbone):
             the attribute. Defaults to 1.
         deploy (bool): Build the deploy form: one convolution with bias where
             the training form has two and their norms. Defaults to False.
-        **kwargs: ``radius``, ``conv_bias``, ``dropout``, ``norm_cfg``,
-            ``act_cfg``, ``out_indices``, ``with_cp`` and ``init_cfg``
-            of :class:`SMPResidualBackbone`.
+        **kwargs: ``radius``, ``conv_bias``, ``dropout``, ``kernel_cfg``,
+            ``norm_cfg``, ``act_cfg``, ``out_indices``, ``with_cp`` and
+            ``init_cfg`` of :class:`SMPResidualBackbone`.
 
     Input: sequences of shape (N, in_channels, L), N and L at least 1. Output: a
     tuple, an entry each of ``out_indices``, of sequences (N, channels[i], L).
