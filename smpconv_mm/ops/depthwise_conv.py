@@ -363,7 +363,7 @@ _KERNELS['onednn'] = (_onednn_conv, _onednn_weight, torch.channels_last)
 @register_backend('depthwise_conv2d', 'conv2d')
 def _conv2d(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     half = input.dtype == torch.float16 and input.device.type == 'cpu'
-    if half and not _exporting():
+    if half and not exporting():
         # few CPUs compute in float16, and its sums lose digits
         bias = None if bias is None else bias.float()
         return _conv2d(input.float(), weight.float(), bias).half()
