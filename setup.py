@@ -181,6 +181,9 @@ setup(
         'cuda13x': ['cupy-cuda13x'],
         'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
         'tensorboard': ['tensorboard'],
+        # 1.5.5 brings a second OpenCV along, which overwrites the first
+        'cam': ['grad-cam<1.5.5'],
+        'docs': read_requirements('docs.txt'),
         'tests': read_requirements('tests.txt'),
     },
     ext_modules=ext_modules,

@@ -8,7 +8,7 @@ name, and the modules under ``locations`` at the first look-up.
 from mmengine import registry as root
 from mmengine.registry import Registry
 
-from .utils import checkpoint, env
+from .utils import checkpoint, env, model_hub
 
 SCOPE = 'smpconv_mm'
 
@@ -39,3 +39,4 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 
 env.check_stack()
 checkpoint.register_with_mmengine()
+model_hub.register_with_mmpretrain()

@@ -32,14 +32,20 @@ TOLERANCES = {
 }
 
 
-def assert_close(actual, expected, tolerance, what='value'):
-    """Compare with an error relative to the largest expected value."""
+def assert_close(actual, expected, tolerance, what='value', terms=None):
+    """Compare with an error relative to the largest expected value.
+
+    A sum that cancels has the errors of its terms: ``terms``, the roots of the
+    sums of the squared terms, count too if given.
+    """
     assert actual.shape == expected.shape, (what, actual.shape, expected.shape)
     if expected.numel() == 0:
         return
     expected = expected.double()
     error = (actual.double() - expected).abs().max()
     scale = expected.abs().max().clamp(min=1e-30)
+    if terms is not None:
+        scale = torch.maximum(scale, terms.max())
     assert torch.isfinite(actual).all(), f'{what} is not finite'
     assert error <= tolerance * scale, (
         f'{what}: {float(error / scale):.2e} > {tolerance}'

@@ -11,7 +11,7 @@ Usage: bash tools/install.sh [--level core|full] [--stack openmmlab|onedl]
   --level core   torch, mmengine, mmcv without compiled ops, mmpretrain:
                  enough to train classifiers; minutes (default)
   --level full   core with mmcv's ops compiled from source, mmdet,
-                 mmsegmentation and the test tools
+                 mmsegmentation and the tools of tests and documentation
   --stack        the OpenMMLab packages: the original ones (openmmlab, default)
                  or the OneDL forks (onedl, Python 3.10 or newer)
   --cuda         compile for CUDA (on) or the CPU only (off); auto, the
@@ -309,10 +309,10 @@ else
   fi
 
   step 'mmdet, mmsegmentation and test tools' "$online"
-  if [ -z "$(state lacks tests.txt "${extra[@]}")" ]; then
+  if [ -z "$(state lacks tests.txt docs.txt "${extra[@]}")" ]; then
     ok 'already there'
   else
-    pip_install -r "$req/tests.txt" "${extra[@]}"
+    pip_install -r "$req/tests.txt" -r "$req/docs.txt" "${extra[@]}"
     ok
   fi
 fi

@@ -244,7 +244,7 @@ class SMPKernel(nn.Module):
         """Sample the kernel.
 
         Returns:
-            Tensor: Shape (out_channels, in_channels, *kernel_size), in the
+            Tensor: Shape ``(out_channels, in_channels, *kernel_size)``, in the
             parameters' dtype.
         """
         kernel = ops.smp_kernel(

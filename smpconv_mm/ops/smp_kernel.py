@@ -48,7 +48,7 @@ def smp_kernel(
             ``dispatch.backends('smp_kernel')``. Defaults to ``'auto'``.
 
     Returns:
-        Tensor: Kernels of shape (G, I, *size). They are computed in float32
+        Tensor: Kernels of shape ``(G, I, *size)``. They are computed in float32
         at least; autocast does not touch them.
 
     Raises:

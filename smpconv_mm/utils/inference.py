@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mmcv
+import numpy as np
+from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from rich.progress import track
 
@@ -39,15 +41,9 @@ def predict(
         UsageError: If a file is missing or not an image.
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
-    loaded = [_read(path) for path in images]
-    cfg = load_config(config, options)
-    weights = load(checkpoint)
-    inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=device)
-    state_dict = state_dict_of(weights)
-    check_fits(inferencer.model, state_dict, checkpoint)
-    inferencer.model.load_state_dict(state_dict)
-    meta = weights.get('meta', {}).get('dataset_meta', {})
-    classes = meta.get('classes') or inferencer.classes
+    loaded = [read_image(path) for path in images]
+    inferencer = load_classifier(load_config(config, options), checkpoint, device)
+    classes = inferencer.classes
     results = []
     for image in track(loaded, description='predict', disable=len(loaded) < 20):
         (sample,) = inferencer(image, return_datasamples=True)
@@ -62,7 +58,30 @@ def predict(
     return results
 
 
-def _read(path: str):
+def load_classifier(
+    cfg: Config, checkpoint: str, device: str | None = None
+) -> ImageClassificationInferencer:
+    """Build the inferencer of a classifier; it knows its ``classes``, or None.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read or does not fit.
+    """
+    weights = load(checkpoint)
+    inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=device)
+    state_dict = state_dict_of(weights)
+    check_fits(inferencer.model, state_dict, checkpoint)
+    inferencer.model.load_state_dict(state_dict)
+    meta = weights.get('meta', {}).get('dataset_meta', {})
+    inferencer.classes = meta.get('classes') or inferencer.classes
+    return inferencer
+
+
+def read_image(path: str) -> np.ndarray:
+    """Read an image (H, W, 3), channels in OpenCV's order.
+
+    Raises:
+        UsageError: If the file is missing or not an image.
+    """
     if not Path(path).is_file():
         raise UsageError(f'image {path!r} does not exist')
     image = mmcv.imread(path)

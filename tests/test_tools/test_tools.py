@@ -61,6 +61,9 @@ def test_pictures(run_tool, tiny_config, checkpoint, tmp_path):
         '--channels',
         2,
     )
+    detector = ROOT / 'configs/detection/mask-rcnn_smpnet-tiny_fpn_8xb2-amp-1x_coco.py'
+    few = ('--layers', 1, '--channels', 1, '--out', tmp_path / 'e.png')
+    run_tool('visualization/vis_kernels.py', detector, *few)
     run_tool('visualization/browse_dataset.py', config, '--out', tmp_path / 'c.png')
     out = run_tool(
         'analysis_tools/confusion_matrix.py',
@@ -70,8 +73,30 @@ def test_pictures(run_tool, tiny_config, checkpoint, tmp_path):
         tmp_path / 'd.png',
     ).stdout
     assert 'of 360 right' in out
-    for name in 'abcd':
+    for name in 'abcde':
         assert cv2.imread(str(tmp_path / f'{name}.png')).std() > 5
+
+
+def test_receptive_fields(run_tool, tiny_config, checkpoint, tmp_path):
+    """Of a trained model, of its initial weights, and of a detector's backbone."""
+    detector = ROOT / 'configs/detection/retinanet_smpnet-tiny_fpn_8xb2-1x_coco.py'
+    tool = 'visualization/vis_erf.py'
+    options = ('--size', 32, '--num-images', 2, '--out', tmp_path / 'a.png')
+    out = run_tool(tool, tiny_config, checkpoint, tiny_config, *options).stdout
+    assert '2 images of smpconv_mm.Digits' in out
+    assert out.count(' (') >= 8  # two models, four squares
+    assert cv2.imread(str(tmp_path / 'a.png')).std() > 5
+    init = ('--cfg-options', 'model.backbone.init_cfg=None')
+    out = run_tool(tool, detector, *options, *init, cwd=tmp_path).stdout
+    assert 'images of noise' in out
+
+
+def test_activation_maps(run_tool, tiny_config, checkpoint, images, tmp_path):
+    tool = 'visualization/vis_cam.py'
+    options = ('--method', 'layercam', '--layer', 'stages.0', '--category', 3)
+    where = ('--out', tmp_path / 'a.png')
+    run_tool(tool, tiny_config, checkpoint, *images[:2], *options, *where)
+    assert cv2.imread(str(tmp_path / 'a.png')).std() > 5
 
 
 def test_reparameterize_and_publish(run_tool, tiny_config, checkpoint, tmp_path):

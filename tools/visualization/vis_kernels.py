@@ -4,8 +4,7 @@ import argparse
 
 from mmengine.config import DictAction
 
-from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import load_into
+from smpconv_mm.utils.model import build_model
 from smpconv_mm.utils.runner import UsageError, load_config, plain_errors
 from smpconv_mm.visualization import draw_kernels, save_figure
 
@@ -20,9 +19,8 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args()
     with plain_errors():
-        model = MODELS.build(load_config(args.config, args.cfg_options).model)
-        if args.checkpoint:
-            load_into(model, args.checkpoint)
+        cfg = load_config(args.config, args.cfg_options)
+        model = build_model(cfg, args.checkpoint)
         try:
             figure = draw_kernels(model, args.layers, args.channels)
         except ValueError as error:

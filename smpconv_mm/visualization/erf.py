@@ -1,0 +1,214 @@
+"""Effective receptive fields.
+
+Luo et al., "Understanding the effective receptive field in deep convolutional
+neural networks", NeurIPS 2016; measured as by Ding et al., "Scaling up your
+kernels to 31x31" (RepLKNet), CVPR 2022, and Kirchmeyer and Deng, "Convolutional
+networks with oriented 1D kernels", ICCV 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from mmengine.config import Config
+from rich.progress import track
+from torch import Tensor, nn
+
+from smpconv_mm.utils.runner import UsageError, check_data
+
+from .inputs import choose_map, normalised, recorded_maps, test_images
+
+THRESHOLDS = (0.2, 0.3, 0.5, 0.99)
+# where the labels of their squares stand: no two at one place
+_CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
+
+
+@dataclass
+class Area:
+    """The smallest centred square that holds a share of a receptive field.
+
+    Attributes:
+        threshold (float): The share, between 0 and 1.
+        side (int, optional): Side of the square in pixels; None if the largest
+            centred square holds less.
+        ratio (float, optional): Area of the square over that of the input.
+    """
+
+    threshold: float
+    side: int | None
+    ratio: float | None
+
+
+def receptive_field(
+    network: nn.Module, images: Iterable[Tensor], layer: str | None = None
+) -> Tensor:
+    """Measure what the centre of the last map depends on.
+
+    For each image: the gradient of the sum over channels of ReLU of the map at
+    its centre (h // 2, w // 2) with respect to the input; of this gradient the
+    positive part, summed over the channels of the input. Then the mean over
+    images, without those where it is not a number. The network is put in eval
+    mode.
+
+    Args:
+        network (nn.Module): A backbone, or any network of images.
+        images (Iterable[Tensor]): Inputs (1, C, H, W), all of one size.
+        layer (str, optional): Module whose map it is. Defaults to None: the
+            last map.
+
+    Returns:
+        Tensor: (H, W), float64.
+
+    Raises:
+        UsageError: If there is no such map, or nothing reaches its centre.
+    """
+    network.eval()
+    total, number = 0, 0
+    for image in images:
+        image = image.detach().requires_grad_()
+        with recorded_maps(network) as maps:
+            network(image)
+        found = maps[choose_map(maps, layer)]
+        height, width = found.shape[-2:]
+        centre = found[:, :, height // 2, width // 2].relu().sum()
+        (gradient,) = torch.autograd.grad(centre, image)
+        field = gradient.relu().sum((0, 1)).double().cpu()
+        if field.sum().isfinite():
+            total, number = total + field, number + 1
+    if not number or not total.sum() > 0:
+        raise UsageError(
+            f'{number} images gave a finite field, and nothing of them reaches the '
+            'centre of the map: all its channels are zero or negative there, or the '
+            'weights are not numbers; take more images or a trained checkpoint'
+        )
+    return total / number
+
+
+class _NoData(Exception):
+    """The data of a config are not there."""
+
+
+def _read(cfg: Config, number: int) -> list[np.ndarray]:
+    if 'test_dataloader' not in cfg:
+        raise _NoData('the config has no test_dataloader')
+    try:
+        check_data(cfg, ('test',))
+    except UsageError as error:
+        raise _NoData(error) from error
+    found = test_images(cfg, number)
+    return list(track(found, 'read', total=number, transient=True))
+
+
+def images_for(
+    cfg: Config, number: int, size: int, device: str | torch.device = 'cpu'
+) -> tuple[Iterable[Tensor], str]:
+    """Inputs to measure a receptive field with.
+
+    They are images of the test dataset, squashed to a square; without its data,
+    noise of mean 0 and deviation 1, as normalised images have. The field of a
+    trained network depends on what it looks at, so that noise is good for
+    comparing untrained networks only.
+
+    Args:
+        cfg (Config): Its config.
+        number (int): How many.
+        size (int): Side in pixels.
+        device (str | torch.device): Defaults to 'cpu'.
+
+    Returns:
+        tuple[Iterable[Tensor], str]: Inputs (1, C, size, size), and which they
+        are, in words.
+
+    Raises:
+        UsageError: If the test dataset is not one of images.
+    """
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    channels = cfg.model.backbone.get('in_channels', 3)
+    try:
+        images = _read(cfg, number)
+    except (_NoData, FileNotFoundError) as error:
+        generator = torch.Generator().manual_seed(0)
+        noise = (
+            torch.randn(1, channels, size, size, generator=generator).to(device)
+            for _ in range(number)
+        )
+        return noise, f'{number} images of noise, since {error}'
+    name = cfg.test_dataloader.dataset.type
+    inputs = (normalised(i, size, preprocessor or {}).to(device) for i in images)
+    return inputs, f'{len(images)} images of {name}'
+
+
+def contributions(field: Tensor) -> Tensor:
+    """Scale a field for looking at it: log10(field + 1), the largest is 1."""
+    scaled = (field + 1).log10()
+    return scaled / scaled.max()
+
+
+def area_ratios(field: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> list[Area]:
+    """Find how much of the input holds which share of a field.
+
+    Shares are those of :func:`contributions`; squares have the sides 3, 5, ...
+    around (H // 2, W // 2) and must hold more than the threshold.
+
+    Args:
+        field (Tensor): (H, W), from :func:`receptive_field`.
+        thresholds (Sequence[float]): Shares between 0 and 1. Defaults to
+            0.2, 0.3, 0.5 and 0.99.
+    """
+    height, width = field.shape
+    share = contributions(field)
+    rows = (torch.arange(height) - height // 2).abs()
+    columns = (torch.arange(width) - width // 2).abs()
+    distance = torch.maximum(rows[:, None], columns)
+    rings = torch.bincount(distance.flatten(), weights=share.flatten())
+    within = rings.cumsum(0) / share.sum()
+    areas = []
+    for threshold in thresholds:
+        fits = (within[: min(height, width) // 2] > threshold).nonzero()
+        if not len(fits):
+            areas.append(Area(threshold, None, None))
+            continue
+        side = 2 * max(int(fits[0]), 1) + 1
+        areas.append(Area(threshold, side, side * side / (height * width)))
+    return areas
+
+
+def draw_fields(fields: dict[str, Tensor]) -> Figure:
+    """Draw receptive fields side by side, with the squares of their areas.
+
+    Colours follow the square root of :func:`contributions`.
+
+    Args:
+        fields (dict[str, Tensor]): Titles and fields (H, W).
+    """
+    figure = Figure(figsize=(3.6 * len(fields), 3.9), layout='constrained')
+    axes = figure.subplots(1, len(fields), squeeze=False)[0]
+    for axis, (title, field) in zip(axes, fields.items()):
+        height, width = field.shape
+        axis.imshow(
+            contributions(field).numpy(), cmap='viridis', norm=PowerNorm(0.5, 0, 1)
+        )
+        for area, (across, down) in zip(area_ratios(field), _CORNERS):
+            if area.side is None:
+                continue
+            left, top = (size // 2 - area.side / 2 for size in (width, height))
+            square = (left, top), area.side, area.side
+            axis.add_patch(Rectangle(*square, fill=False, color='w', linewidth=0.8))
+            axis.annotate(
+                f'{area.threshold:.0%}',
+                (left + across * area.side, top + down * area.side),
+                color='w',
+                fontsize=6,
+                ha='right' if across else 'left',
+                va='top' if down else 'bottom',
+            )
+        axis.set_title(title, fontsize=9)
+        axis.set(xticks=[0, width - 1], yticks=[0, height - 1])
+        axis.tick_params(labelsize=6)
+    return figure

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch import nn
+
+from smpconv_mm.utils.runner import UsageError, load_config
+from smpconv_mm.visualization.erf import (
+    area_ratios,
+    contributions,
+    draw_fields,
+    images_for,
+    receptive_field,
+)
+from smpconv_mm.visualization.inputs import normalised
+
+
+def linear(kernel, **kwargs):
+    conv = nn.Conv2d(1, 1, kernel.shape, padding='same', bias=False, **kwargs)
+    conv.weight.data[:] = kernel
+    return conv
+
+
+def test_one_convolution():
+    """The field is the kernel around the centre, as it is for correlation."""
+    kernel = torch.rand(5, 7) + 0.1
+    images = [torch.rand(1, 1, 33, 32) + 0.1 for _ in range(3)]
+    field = receptive_field(linear(kernel), images)
+    expected = torch.zeros(33, 32, dtype=torch.float64)
+    expected[14:19, 13:20] = kernel.double()
+    assert torch.allclose(field, expected, atol=1e-6)
+
+
+def test_negative_influences_do_not_count():
+    kernel = torch.ones(3, 3)
+    kernel[0] = -0.1
+    field = receptive_field(linear(kernel), [torch.ones(1, 1, 9, 9)])
+    assert (field > 0).sum() == 6
+    with pytest.raises(UsageError, match='reaches the centre'):
+        receptive_field(linear(-torch.ones(3, 3)), [torch.ones(1, 1, 9, 9)])
+
+
+def test_image_that_is_not_a_number_is_left_out():
+    net = nn.Sequential(linear(torch.ones(3, 3)), nn.SiLU())  # depends on the image
+    images = [torch.ones(1, 1, 9, 9), torch.full((1, 1, 9, 9), torch.nan)]
+    field = receptive_field(net, images)
+    assert torch.equal(field, receptive_field(net, images[:1]))
+
+
+def test_layer_and_stride():
+    net = nn.Sequential(
+        nn.Conv2d(1, 1, 4, stride=4, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    net[0].weight.data[:] = 1
+    (image,) = images = [torch.ones(1, 1, 32, 32)]
+    field = receptive_field(net, images)  # a map of one pixel is passed over
+    assert field.nonzero().min() == 16 and (field > 0).sum() == 16
+    assert torch.equal(field, receptive_field(net, images, '0'))
+    with pytest.raises(UsageError, match='returns no map'):
+        receptive_field(net, images, '2')
+    with pytest.raises(UsageError, match='no two-dimensional maps'):
+        receptive_field(nn.Flatten(), images)
+
+
+def test_area_ratios():
+    """A constant 9x9 square in 33x33: shares are areas."""
+    field = torch.zeros(33, 33, dtype=torch.float64)
+    field[12:21, 12:21] = 0.5
+    sides = [area.side for area in area_ratios(field)]
+    assert sides == [5, 5, 7, 9]  # 25, 25, 49 and 81 of 81
+    assert area_ratios(field)[-1].ratio == 81 / 33**2
+    point = torch.zeros(33, 33, dtype=torch.float64)
+    point[16, 16] = 1
+    assert area_ratios(point)[0].side == 3  # the smallest square
+    corner = torch.zeros(32, 32, dtype=torch.float64)
+    corner[0, 0] = 1
+    assert area_ratios(corner)[0].side is None
+    assert contributions(torch.tensor([0.0, 9, 99])).tolist() == [0, 0.5, 1]
+    assert len(draw_fields(dict(a=field, b=corner)).axes) == 2
+
+
+def test_images_are_squashed_and_normalised():
+    image = torch.zeros(4, 6, 3, dtype=torch.uint8)
+    image[..., 0] = 200  # blue
+    x = normalised(image.numpy(), 8, dict(mean=[100.0] * 3, std=[50.0] * 3, to_rgb=1))
+    assert x.shape == (1, 3, 8, 8)
+    assert x.mean((0, 2, 3)).tolist() == pytest.approx([-2, -2, 2])
+
+
+def test_which_images(tiny_config):
+    cfg = load_config(str(tiny_config))
+    images, words = images_for(cfg, 5, 16)
+    assert words == '5 images of smpconv_mm.Digits'
+    assert [image.shape for image in images] == [(1, 3, 16, 16)] * 5
+    cfg.test_dataloader.dataset.data_root = 'no/such/folder'
+    images, words = images_for(cfg, 2, 16)
+    assert "noise, since data folder 'no/such/folder'" in words
+    assert abs(torch.cat(list(images)).std() - 1) < 0.1
+    cfg.test_dataloader.dataset = dict(
+        type='smpconv_mm.Digits', sequence=True, split='test'
+    )
+    with pytest.raises(UsageError, match='has no images'):
+        images_for(cfg, 2, 16)
