@@ -367,5 +367,20 @@ def _conv2d(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
         # few CPUs compute in float16, and its sums lose digits
         bias = None if bias is None else bias.float()
         return _conv2d(input.float(), weight.float(), bias).half()
+    if _may_crash(input, weight):
+        bias = None if bias is None else F.pad(bias, (0, 1))
+        two = F.pad(input, (0, 0) * 2 + (0, 1)), F.pad(weight, (0, 0) * 3 + (0, 1))
+        return _conv2d(*two, bias)[:, :1]
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     return F.conv2d(input, weight, bias, padding=padding, groups=weight.shape[0])
+
+
+def _may_crash(input: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN (3.10) may write where it must not, in the kernel's gradient.
+
+    It does for a single channel, which is an ordinary convolution to it, and a
+    kernel larger than the map, e.g. 31x9 on 16x7; a second channel helps.
+    """
+    single = len(weight) == 1 and input.device.type == 'cpu'
+    larger = any(k > n for k, n in zip(weight.shape[2:], input.shape[2:]))
+    return single and larger and torch.is_grad_enabled() and not _exporting()
