@@ -36,6 +36,18 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope=SCOPE,
     locations=['smpconv_mm.engine.optimizers'],
 )
+OPTIM_WRAPPERS = Registry(
+    'optimizer wrapper',
+    parent=root.OPTIM_WRAPPERS,
+    scope=SCOPE,
+    locations=['smpconv_mm.engine.optimizers'],
+)
+STRATEGIES = Registry(
+    'strategy',
+    parent=root.STRATEGIES,
+    scope=SCOPE,
+    locations=['smpconv_mm.engine.strategies'],
+)
 
 env.check_stack()
 checkpoint.register_with_mmengine()

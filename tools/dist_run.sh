@@ -9,10 +9,17 @@ python=python
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -x "$tools/../.venv/bin/python" ]; then
     python="$tools/../.venv/bin/python"
 fi
-exec "$python" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+# on one machine any free port will do, several have to agree on one
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    meet=(--standalone --local-addr=127.0.0.1)
+else
+    meet=(
+        --nnodes="${NNODES:-1}"
+        --node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}"
+        --master_port="${PORT:-29500}"
+    )
+fi
+exec "$python" -m torch.distributed.run "${meet[@]}" \
     --nproc_per_node="$gpus" \
     "$tools/$script" "$config" "$@" --launcher pytorch

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Train on a Slurm cluster:
 #   GPUS=32 GPUS_PER_NODE=8 bash tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR [arguments of train.py]
-# CPUS_PER_TASK and SRUN_ARGS are passed on to srun.
+# CPUS_PER_TASK and SRUN_ARGS are passed on to srun. When a process dies, Slurm ends
+# the others.
 set -euo pipefail
 if [ $# -lt 4 ]; then
-    sed -n '2,4s/^# *//p' "$0" >&2
+    sed -n '2,5s/^# *//p' "$0" >&2
     exit 2
 fi
 tools=$(cd "$(dirname "$0")" && pwd)
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-8}
 [ "$per_node" -le "$gpus" ] || per_node=$gpus
+# two jobs may share a machine
+export MASTER_PORT="${MASTER_PORT:-$((20000 + RANDOM % 10000))}"
 export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
 # shellcheck disable=SC2086  # SRUN_ARGS holds several words
 exec srun -p "$1" \

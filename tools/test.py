@@ -5,6 +5,7 @@ import os
 
 from mmengine.config import DictAction
 from mmengine.evaluator import DumpResults
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from smpconv_mm.utils import runner as utils
 
@@ -49,12 +50,14 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@record  # torchrun tells what the first process to fail died of
 def main() -> None:
     args = parse_args()
     with utils.plain_errors():
         cfg = utils.load_config(args.config, args.cfg_options)
         utils.set_work_dir(cfg, args.work_dir)
         cfg.load_from = args.checkpoint
+        cfg.strategy = None  # a model is sharded to be trained
         if args.amp:
             cfg.test_cfg.fp16 = True
         if args.show or args.show_dir:

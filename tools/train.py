@@ -4,6 +4,7 @@ import argparse
 import os
 
 from mmengine.config import DictAction
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from smpconv_mm.utils import runner as utils
 
@@ -49,6 +50,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@record  # torchrun tells what the first process to fail died of
 def main() -> None:
     args = parse_args()
     with utils.plain_errors():

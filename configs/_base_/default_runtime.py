@@ -23,8 +23,9 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    # tools/train.py takes gloo where there is no GPU
-    dist_cfg=dict(backend='nccl'),
+    # tools/train.py takes gloo where there is no GPU. timeout: seconds after which
+    # a process that waits for another one gives up
+    dist_cfg=dict(backend='nccl', timeout=600),
 )
 
 visualizer = dict(

@@ -11,3 +11,5 @@ default_hooks = dict(
     epoch_seed=dict(type='smpconv_mm.EpochSeedHook'),
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
 )
+# seconds after which a process that waits for another one gives up
+env_cfg = dict(dist_cfg=dict(timeout=600))

@@ -19,3 +19,5 @@ default_hooks = dict(
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
     label_guard=dict(type='smpconv_mm.LabelGuardHook'),
 )
+# seconds after which a process that waits for another one gives up
+env_cfg = dict(dist_cfg=dict(timeout=600))

@@ -86,15 +86,31 @@ def adapted_shapes(model: nn.Module, state_dict: Mapping) -> dict[str, torch.Siz
     return shapes
 
 
-def check_fits(model: nn.Module, state_dict: Mapping, path: str | Path) -> None:
+def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
+    """Shapes of the entries of a model's state dict."""
+    return {key: value.shape for key, value in model.state_dict().items()}
+
+
+def check_fits(
+    model: nn.Module,
+    state_dict: Mapping,
+    path: str | Path,
+    full_shapes: Mapping[str, torch.Size] | None = None,
+) -> None:
     """Raise one clear error if a state dict is not exactly that of the model.
+
+    Args:
+        model (nn.Module): The model.
+        state_dict (Mapping): What is to be loaded.
+        path (str | Path): Where it comes from, for the message.
+        full_shapes (Mapping, optional): Of a sharded model, its
+            :func:`shapes_of` before it was. Defaults to None.
 
     Raises:
         CheckpointError: Counts, and first names of, missing, unexpected and
             differently shaped entries.
     """
-    own = {key: value.shape for key, value in model.state_dict().items()}
-    own.update(adapted_shapes(model, state_dict))
+    own = full_shapes or {**shapes_of(model), **adapted_shapes(model, state_dict)}
     missing = [key for key in own if key not in state_dict]
     unexpected = [key for key in state_dict if key not in own]
     shapes = [

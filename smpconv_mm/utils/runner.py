@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,10 +28,11 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 from mmengine.utils import get_installed_path
 from torch import nn
 
+from .amp import hand_on_float32
 from .checkpoint import CheckpointError, atomic_path, find_latest
 from .env import HOW_TO_INSTALL, lacks_for
 
@@ -39,9 +41,11 @@ _PACKAGE = Path(__file__).parents[1]
 # What MMEngine reads from a config besides the arguments of its runner
 _OTHER_KEYS = (
     'auto_scale_lr',
+    'channels_last',
     'compile',
     'find_unused_parameters',
     'model_wrapper_cfg',
+    'strategy',
     'sync_bn',
     'tta_model',
     'tta_pipeline',
@@ -108,13 +112,29 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 
 def set_amp(cfg: Config, dtype: str) -> None:
-    """Train with automatic mixed precision: ``'float16'`` or ``'bfloat16'``."""
-    if not is_cuda_available():
-        raise UsageError('--amp needs a GPU, and none is available; leave it out')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.dtype = dtype
-    if dtype == 'float16':
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    """Train with automatic mixed precision: ``'float16'`` or ``'bfloat16'``.
+
+    Raises:
+        UsageError: If float16 is asked for without a GPU.
+    """
+    optim = cfg.optim_wrapper
+    if dtype == 'bfloat16':
+        _take_bfloat16(optim)
+    elif is_cuda_available():
+        optim.type = 'AmpOptimWrapper'
+        optim.dtype = dtype
+        optim.setdefault('loss_scale', 'dynamic')
+    else:
+        raise UsageError(
+            '--amp needs a GPU for float16, and none is available; take --amp '
+            'bfloat16, or leave it out'
+        )
+
+
+def _take_bfloat16(optim_wrapper: ConfigDict) -> None:
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):
+        optim_wrapper.pop(key, None)
+    optim_wrapper.type = 'smpconv_mm.BFloat16OptimWrapper'
 
 
 def set_resume(cfg: Config, resume: str) -> None:
@@ -223,38 +243,88 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
             )
 
 
-def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
+def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner:
     """Build the runner; brings up gloo where there is no GPU.
 
     MMEngine's launchers assume GPUs. Without one, the process group is made
     here and what MMEngine and torch have for GPUs only is replaced: SyncBN by
-    BN, and the mixed precision of a config by float32.
+    BN, and float16 of a config by float32.
+
+    A config with a ``strategy`` gets MMEngine's FlexibleRunner, any other its
+    Runner. With ``channels_last = True`` the model's weights are kept in that
+    memory format, which makes GPUs convolve in it.
 
     Raises:
-        UsageError: If the launcher needs GPUs and there are none, or the parts
-            of the model do not fit (see :func:`check_channels`).
+        UsageError: If the launcher needs GPUs and there are none, a strategy
+            needs more processes, or the parts of the model do not fit (see
+            :func:`check_channels`).
     """
     cfg.launcher = launcher
     if not is_cuda_available():
         drop_amp(cfg)
-    if launcher != 'none' and not is_cuda_available():
-        if launcher != 'pytorch':
-            raise UsageError(f'--launcher {launcher} needs GPUs; use pytorch')
-        if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group('gloo')
-        cfg.model_wrapper_cfg = dict(
-            type='MMDistributedDataParallel',
-            device_ids=None,
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        )
-        if _replace_type(cfg.model, 'SyncBN', 'BN'):
-            MMLogger.get_current_instance().warning(
-                'no GPU: SyncBN was replaced by BN, each process has its own statistics'
-            )
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if launcher != 'none':
+            _use_gloo(cfg)
+    default = 'FlexibleRunner' if cfg.get('strategy') else 'Runner'
+    kind = RUNNERS.get(cfg.get('runner_type', default))
+    if kind is FlexibleRunner:
+        runner = _flexible_runner(cfg)
+    else:
+        # before the model is wrapped: its wrapper notes the format of weights
+        class Prepared(kind):
+            def build_model(self, model: nn.Module | dict) -> nn.Module:
+                return _prepared(super().build_model(model), cfg)
+
+        runner = Prepared.from_cfg(cfg)
     check_channels(runner.model)
     return runner
+
+
+def _use_gloo(cfg: Config) -> None:
+    if cfg.launcher != 'pytorch':
+        raise UsageError(f'--launcher {cfg.launcher} needs GPUs; use pytorch')
+    if not torch.distributed.is_initialized():
+        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 600)
+        timeout = timedelta(seconds=seconds)
+        torch.distributed.init_process_group('gloo', timeout=timeout)
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    if _replace_type(cfg.model, 'SyncBN', 'BN'):
+        MMLogger.get_current_instance().warning(
+            'no GPU: SyncBN was replaced by BN, each process has its own statistics'
+        )
+
+
+def _flexible_runner(cfg: Config) -> FlexibleRunner:
+    from smpconv_mm.engine.flexible_runner import FlexibleRunner
+
+    strategy = cfg.get('strategy') or {}
+    if str(strategy.get('type')).endswith('FSDPStrategy'):
+        if cfg.launcher == 'none':
+            raise UsageError(
+                f'strategy {strategy.type} shards the model over several processes; '
+                'start them with "bash tools/dist_train.sh CONFIG GPUS", or pass '
+                '--cfg-options strategy=None'
+            )
+        if 'EMAHook' in [hook.type for hook in cfg.get('custom_hooks') or []]:
+            raise UsageError(
+                'custom_hooks: EMAHook copies the whole model, of which a process '
+                'has a shard only; leave it out with --cfg-options "custom_hooks=[]"'
+            )
+    runner = FlexibleRunner.from_cfg(cfg)
+    runner.model = _prepared(runner.strategy.build_model(runner.model), cfg)
+    return runner
+
+
+def _prepared(model: nn.Module, cfg: Config) -> nn.Module:
+    if cfg.get('default_scope') == 'mmdet':
+        hand_on_float32(model)
+    if cfg.get('channels_last'):
+        model.to(memory_format=torch.channels_last)
+    return model
 
 
 def check_channels(model: nn.Module) -> None:
@@ -295,15 +365,20 @@ def check_channels(model: nn.Module) -> None:
 
 
 def drop_amp(cfg: Config) -> None:
-    """Train in float32 where the config asks for mixed precision."""
+    """Without a GPU: float32 in place of float16, which CPUs are slow in."""
     optim = cfg.get('optim_wrapper') or {}
-    if optim.get('type') == 'AmpOptimWrapper':
-        for key in ('loss_scale', 'dtype', 'use_fsdp'):
-            optim.pop(key, None)
-        optim.type = 'OptimWrapper'
-        MMLogger.get_current_instance().warning(
-            'no GPU: trains in float32 instead of mixed precision'
-        )
+    if optim.get('type') != 'AmpOptimWrapper':
+        return
+    if optim.get('dtype') == 'bfloat16':
+        _take_bfloat16(optim)
+        return
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):
+        optim.pop(key, None)
+    optim.type = 'OptimWrapper'
+    MMLogger.get_current_instance().warning(
+        'no GPU: trains in float32 instead of mixed precision; --amp bfloat16 '
+        'works on CPUs'
+    )
 
 
 def write_metrics(metrics: dict, path: str) -> None:

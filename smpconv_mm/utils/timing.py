@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
@@ -11,6 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+
+def network_options(description: str) -> argparse.ArgumentParser:
+    """Options of a benchmark of a network."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--arch', default='tiny', help='tiny or base')
+    parser.add_argument('--batch', type=int, help='default: 8 on the CPU, 64 on a GPU')
+    parser.add_argument('--size', type=int, default=224, help='side of the image')
+    parser.add_argument('--threads', type=int, default=2, help='of the CPU')
+    parser.add_argument('--json', help='write the results here')
+    return parser
 
 
 def measure(function: Callable[[], object], device: str, seconds: float = 1.0) -> float:

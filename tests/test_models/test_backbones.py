@@ -123,6 +123,55 @@ def test_checkpointing_changes_nothing(name):
             assert_close(a, b, 1e-5)
 
 
+def gradients_of(backbone, call, x):
+    """Outputs, and gradients that are more than rounding errors of zero."""
+    backbone.zero_grad()
+    out = call(x)
+    torch.manual_seed(1)
+    (out[-1] * torch.randn_like(out[-1])).sum().backward()
+    grads = {n: p.grad.clone() for n, p in backbone.named_parameters()}
+    largest = max(g.abs().max() for g in grads.values())
+    return out, {n: g for n, g in grads.items() if g.abs().max() > 1e-5 * largest}
+
+
+def compile_whole(backbone, x, backend):
+    """Compile in one graph and compare with the same without."""
+    torch._dynamo.reset()
+    expected, grads = gradients_of(backbone, backbone, x)
+    compiled = torch.compile(backbone, fullgraph=True, backend=backend)
+    found, ours = gradients_of(backbone, compiled, x)
+    for a, b in zip(found, expected):
+        assert_close(a, b, 1e-4)
+    assert len(grads) > len(list(backbone.parameters())) / 2
+    for name in grads:
+        assert_close(ours[name], grads[name], 1e-3, name)
+    return compiled
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('form', ['train', 'eval', 'deploy'])
+def test_compile_has_no_graph_break(name, form):
+    rate = 'drop_path_rate' if name == 'SMPNet' else 'dropout'
+    backbone = build(name, **{rate: 0.0}).train(form == 'train')
+    if form == 'deploy':
+        switch_to_deploy(backbone)
+    x = inputs(name)
+    compiled = compile_whole(backbone, x, 'aot_eager')
+    with torch.no_grad():
+        backbone(x)  # keeps its kernels, in eval mode
+        for a, b in zip(compiled(x), backbone(x)):
+            assert_close(a, b, 1e-4)
+    torch._dynamo.reset()
+
+
+def test_inductor():
+    """The default backend of torch.compile."""
+    arch = dict(channels=[8], depths=[1], kernel_sizes=[13])
+    backbone = build('SMPNet', arch=arch, drop_path_rate=0.0).train()
+    compile_whole(backbone, inputs('SMPNet'), 'inductor')
+    torch._dynamo.reset()
+
+
 @pytest.mark.parametrize('name', BACKBONES)
 def test_resolves_from_every_scope(name):
     from mmengine.registry import MODELS as ROOT

@@ -8,6 +8,7 @@ import json
 
 import cv2
 import pytest
+import torch
 from tiny_datasets import make_ade, make_coco, small_detector, small_segmenter
 
 from smpconv_mm.utils.checkpoint import load
@@ -134,3 +135,27 @@ def test_upernet(run_tool, ade, tmp_path, full):
     if full:
         assert measured(work, 'mIoU', iters) > 80
         assert found['mIoU'] > 80
+
+
+@pytest.mark.parametrize('kind', ['detector', 'segmenter'])
+def test_bfloat16(run_tool, coco, ade, tmp_path, kind):
+    """Trained and tested in bfloat16 on a CPU, which has no GPU's float16."""
+    if kind == 'detector':
+        recipe = 'mask-rcnn_smpnet-tiny_fpn_8xb2-amp-1x_coco.py'
+        config = small_detector(tmp_path / 'small.py', recipe, coco)
+        length = ['train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=4']
+        checkpoint, metric = 'epoch_1.pth', 'coco/segm_mAP'
+    else:
+        config = small_segmenter(tmp_path / 'small.py', ade)
+        length = ['train_cfg.max_iters=2', 'default_hooks.checkpoint.interval=2']
+        checkpoint, metric = 'iter_2.pth', 'mIoU'
+    work = tmp_path / 'work'
+    args = ('--work-dir', work, '--amp', 'bfloat16', '--no-validate')
+    run_tool('train.py', config, *args, '--cfg-options', *length)
+    state = load(work / checkpoint)['state_dict']
+    assert {v.dtype for v in state.values()} <= {torch.float32, torch.int64}
+    assert all(torch.isfinite(v).all() for v in state.values())
+    out = tmp_path / 'metrics.json'
+    args = ('--work-dir', work / 'test', '--out', out)
+    run_tool('test.py', config, work / checkpoint, *args, '--amp')
+    assert metric in json.loads(out.read_text())

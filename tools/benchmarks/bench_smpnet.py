@@ -6,15 +6,13 @@ same network with all depthwise convolutions by F.conv2d on contiguous maps.
 
 from __future__ import annotations
 
-import argparse
-
 import torch
 import torch.nn.functional as F
 
 from smpconv_mm.models import SMPNet
 from smpconv_mm.ops import use_backend
 from smpconv_mm.ops.dispatch import register_backend
-from smpconv_mm.utils.timing import environment, measure, table, write
+from smpconv_mm.utils.timing import environment, measure, network_options, table, write
 
 
 @register_backend('depthwise_conv2d', 'nchw')
@@ -25,16 +23,8 @@ def nchw(input, weight, bias):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
-    )
-    parser.add_argument('--arch', default='tiny', help='tiny or base')
-    parser.add_argument('--batch', type=int, help='default: 8 on the CPU, 64 on a GPU')
-    parser.add_argument('--size', type=int, default=224, help='side of the image')
-    parser.add_argument('--threads', type=int, default=2, help='of the CPU')
+    parser = network_options(__doc__)
     parser.add_argument('--seconds', type=float, default=5.0, help='per measurement')
-    parser.add_argument('--json', help='write the results here')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.benchmark = True

@@ -11,6 +11,7 @@ from smpconv_mm.utils.checkpoint import (
     CheckpointError,
     adapted_shapes,
     check_fits,
+    shapes_of,
     state_dict_of,
 )
 
@@ -40,7 +41,9 @@ class CheckpointGuardHook(Hook):
         state_dict = state_dict_of(checkpoint)
         path = runner._load_from or runner.work_dir
         training = isinstance(runner._train_loop, BaseLoop)
-        adapted = adapted_shapes(model, state_dict)
+        # of a sharded model, which holds flat pieces
+        full_shapes = getattr(getattr(runner, 'strategy', None), 'full_shapes', None)
+        adapted = {} if full_shapes else adapted_shapes(model, state_dict)
         if adapted and training and is_model_wrapper(runner.model):
             raise CheckpointError(
                 f'checkpoint {path} changes the shape of {len(adapted)} entries '
@@ -54,9 +57,9 @@ class CheckpointGuardHook(Hook):
             )
         fine_tuning = training and not runner._resume
         if not fine_tuning:
-            check_fits(model, state_dict, path)
+            check_fits(model, state_dict, path, full_shapes)
             _check_permutation(runner, checkpoint, path)
-        elif not set(state_dict) & set(model.state_dict()):
+        elif not set(state_dict) & set(full_shapes or shapes_of(model)):
             raise CheckpointError(
                 f'checkpoint {path} has no entry in common with the model; its first '
                 f'names are {list(state_dict)[:3]}'
