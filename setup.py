@@ -179,7 +179,7 @@ setup(
         'cuda11x': ['cupy-cuda11x'],
         'cuda12x': ['cupy-cuda12x'],
         'cuda13x': ['cupy-cuda13x'],
-        'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+        'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
         'tensorboard': ['tensorboard'],
         # 1.5.5 brings a second OpenCV along, which overwrites the first
         'cam': ['grad-cam<1.5.5'],

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from .dispatch import choose, register_backend
+from .dispatch import choose, exporting, register_backend
 from .extension import HAS_EXT, why_not
 
 
@@ -194,17 +194,7 @@ _KERNELS = {}
 def _wants_operator(input: Tensor, weight: Tensor) -> bool:
     """Whether a gradient of ours is needed, and not only a plain convolution."""
     wanted = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-    return wanted and not _exporting()
-
-
-def _exporting() -> bool:
-    """Whether somebody looks on who knows plain convolutions only."""
-    if torch.jit.is_tracing():  # to ONNX, or to count operations
-        return True
-    return (
-        torch.compiler.is_compiling()
-        and getattr(torch.compiler, 'is_exporting', lambda: False)()
-    )
+    return wanted and not exporting()
 
 
 def _unsupported_cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
@@ -216,7 +206,7 @@ def _unsupported_cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
 
 
 def _slower_cpp(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
-    if _exporting():
+    if exporting():
         return 'an exporter knows plain convolutions only'
     return None
 
@@ -272,7 +262,7 @@ def _unsupported_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
 
 
 def _slower_cuda(input: Tensor, weight: Tensor, bias: Optional[Tensor]):
-    if _exporting():
+    if exporting():
         return 'an exporter knows plain convolutions only'
     if max(weight.shape[2:]) < 7:
         return 'it is made for kernel sides from 7 on'
@@ -373,7 +363,7 @@ _KERNELS['onednn'] = (_onednn_conv, _onednn_weight, torch.channels_last)
 @register_backend('depthwise_conv2d', 'conv2d')
 def _conv2d(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     half = input.dtype == torch.float16 and input.device.type == 'cpu'
-    if half and not _exporting():
+    if half and not exporting():
         # few CPUs compute in float16, and its sums lose digits
         bias = None if bias is None else bias.float()
         return _conv2d(input.float(), weight.float(), bias).half()
@@ -392,5 +382,6 @@ def _may_crash(input: Tensor, weight: Tensor) -> bool:
     kernel larger than the map, e.g. 31x9 on 16x7; a second channel helps.
     """
     single = len(weight) == 1 and input.device.type == 'cpu'
-    larger = any(k > n for k, n in zip(weight.shape[2:], input.shape[2:]))
-    return single and larger and torch.is_grad_enabled() and not _exporting()
+    if not single or not torch.is_grad_enabled() or exporting():
+        return False  # without a look at the map, whose sides may be open
+    return any(k > n for k, n in zip(weight.shape[2:], input.shape[2:]))

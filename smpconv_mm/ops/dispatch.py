@@ -152,6 +152,16 @@ def use_backend(op: str, name: str) -> Iterator[None]:
             _FORCED[op] = before
 
 
+def exporting() -> bool:
+    """Whether somebody looks on who knows torch's own operators only."""
+    if torch.jit.is_tracing():  # to ONNX, or to count operations
+        return True
+    return (
+        torch.compiler.is_compiling()
+        and getattr(torch.compiler, 'is_exporting', lambda: False)()
+    )
+
+
 def explain(op: str, *args) -> str:
     """Say, a line each, which backends of ``op`` exist and which would run.
 

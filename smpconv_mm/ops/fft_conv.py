@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dispatch import choose, register_backend
+from .dispatch import choose, exporting, register_backend
 
 
 def causal_conv1d(
@@ -48,8 +48,10 @@ def causal_conv1d(
             f'{tuple(input.shape)}'
         )
     _check_kernel('causal_conv1d', input, kernel, bias, input.shape[1])
-    # taps that reach back before the first sample see zeros only
-    first = max(0, kernel.shape[-1] - input.shape[-1])
+    # taps that reach back before the first sample see zeros only; how many they
+    # are is not known while a graph for any length is made
+    length = input.shape[-1]
+    first = max(0, kernel.shape[-1] - length) if isinstance(length, int) else 0
     kernel = kernel[..., first:]
     chosen = choose('causal_conv1d', method, input, kernel)
     out = chosen.fn(input, kernel, remake and (lambda: remake()[..., first:]))
@@ -129,6 +131,8 @@ def _check_kernel(op, input, kernel, bias, channels) -> None:
 
 
 def _slower_direct(input: Tensor, kernel: Tensor) -> str | None:
+    if exporting():
+        return None  # exporters know plain convolutions only
     taps = kernel.shape[-1]
     limit = _CROSSOVER['cuda' if input.is_cuda else 'cpu']
     if taps > limit:

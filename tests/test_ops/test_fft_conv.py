@@ -137,3 +137,24 @@ def test_bad_bias_and_method():
         ops.causal_conv1d(x, k, torch.zeros(2))
     with pytest.raises(ValueError, match="no backend 'dft'"):
         ops.causal_conv1d(x, k, method='dft')
+
+
+def test_exporters_see_a_plain_convolution():
+    """Also for sequences of any length, longer or shorter than the kernel."""
+
+    class Net(torch.nn.Module):
+        def forward(self, x, kernel):
+            return ops.causal_conv1d(x, kernel)
+
+    x, kernel = torch.randn(2, 3, 40), torch.randn(4, 3, 30)
+    length = torch.export.Dim('length', min=2)
+    program = torch.export.export(
+        Net(), (x, kernel), dynamic_shapes=({2: length}, None)
+    )
+    names = [str(n.target) for n in program.graph.nodes if n.op == 'call_function']
+    assert any('conv1d' in name for name in names)
+    assert not any('fft' in name for name in names)
+    for length in (40, 7):
+        actual = program.module()(x[..., :length], kernel)
+        expected = ops.causal_conv1d(x[..., :length], kernel)
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)

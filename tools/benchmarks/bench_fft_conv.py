@@ -9,9 +9,9 @@ import argparse
 from functools import partial
 
 import torch
-from timing import environment, measure, table, write
 
 from smpconv_mm.ops import causal_conv1d
+from smpconv_mm.utils.timing import environment, measure, table, write
 
 
 def step(method, x, kernel, grad):

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from timing import environment, network_options, table, write
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -30,6 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from smpconv_mm.models import SMPNet
 from smpconv_mm.models.backbones.smpnet import ConvFFN, SMPBlock
+from smpconv_mm.utils.timing import environment, network_options, table, write
 
 # what a row does to the plain step
 ROWS: dict[str, set[str]] = {

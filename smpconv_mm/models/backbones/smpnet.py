@@ -104,7 +104,7 @@ class SMPBlock(_Bottleneck):
             groups=dw_channels,
             **{'n_points': n_points, 'radius_range': (1e-3, 1.0), **(kernel_cfg or {})},
         )
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
 
     def between(self, x: Tensor) -> Tensor:
         """The large kernel and its activation."""

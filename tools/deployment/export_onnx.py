@@ -1,0 +1,54 @@
+"""Export a model's deploy form as ONNX or torch.export's .pt2, and check the file.
+
+Of a detector or segmenter the backbone is exported. Images are normalised by the
+caller.
+"""
+
+import argparse
+
+from mmengine.config import DictAction
+
+from smpconv_mm.utils.export import export_file
+from smpconv_mm.utils.runner import plain_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the model')
+    parser.add_argument('checkpoint', help='its checkpoint, training or deploy form')
+    parser.add_argument('dst', help='file to write: *.onnx or *.pt2')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        default=[224],
+        help='height and width of the image (one number: a square), or samples of '
+        'the sequence',
+    )
+    parser.add_argument(
+        '--dynamic', action='store_true', help='any batch and any size of input'
+    )
+    parser.add_argument(
+        '--fp16', action='store_true', help='weights and computation in float16'
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    args = parser.parse_args()
+    with plain_errors():
+        done = export_file(
+            args.config,
+            args.checkpoint,
+            args.dst,
+            args.shape,
+            args.dynamic,
+            args.fp16,
+            args.cfg_options,
+        )
+    for shape, relative in done.inputs.items():
+        print(f'input {shape}: largest difference {relative:.1e} of the largest output')
+    print(f'largest absolute difference: {done.absolute:.1e}')
+    print(f'{args.dst}: outputs {", ".join(done.outputs)}')
+    print(f'Before the network, not in the file: {done.preprocessing}')
+
+
+if __name__ == '__main__':
+    main()
