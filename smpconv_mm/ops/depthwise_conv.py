@@ -362,17 +362,27 @@ _KERNELS['onednn'] = (_onednn_conv, _onednn_weight, torch.channels_last)
 
 @register_backend('depthwise_conv2d', 'conv2d')
 def _conv2d(input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    half = input.dtype == torch.float16 and input.device.type == 'cpu'
-    if half and not exporting():
-        # few CPUs compute in float16, and its sums lose digits
+    if _must_widen(input, weight):
         bias = None if bias is None else bias.float()
-        return _conv2d(input.float(), weight.float(), bias).half()
+        return _conv2d(input.float(), weight.float(), bias).to(input.dtype)
     if _may_crash(input, weight):
         bias = None if bias is None else F.pad(bias, (0, 1))
         two = F.pad(input, (0, 0) * 2 + (0, 1)), F.pad(weight, (0, 0) * 3 + (0, 1))
         return _conv2d(*two, bias)[:, :1]
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     return F.conv2d(input, weight, bias, padding=padding, groups=weight.shape[0])
+
+
+def _must_widen(input: Tensor, weight: Tensor) -> bool:
+    """Whether the CPU shall compute in float32.
+
+    Sums of float16 lose digits. In bfloat16 oneDNN (3.10) never returns from some
+    large kernels on channels-last maps, e.g. 9x31 on 5x40.
+    """
+    if input.device.type != 'cpu' or exporting():
+        return False
+    large = max(weight.shape[2:]) >= _LEAST_FOR_CPP
+    return input.dtype == torch.float16 or (input.dtype == torch.bfloat16 and large)
 
 
 def _may_crash(input: Tensor, weight: Tensor) -> bool:
