@@ -322,9 +322,11 @@ class TestLongKernels:
         x = torch.randn(2, 2, 50, dtype=torch.float64)
         pack = torch.autograd.graph.saved_tensors_hooks
         with ops.use_backend('causal_conv1d', 'fft'):
-            with pack(lambda t: kept.append(t.shape) or t, lambda t: t):
+            with pack(lambda t: kept.append(t) or t, lambda t: t):
                 out = layer(x)
-            assert kept and not any(s[:2] == (3, 2) and s[-1] > 8 for s in kept)
+            # numbers of places, as large, are views of one row a set of points
+            shapes = [t.shape for t in kept if t.is_floating_point()]
+            assert shapes and not any(s[:2] == (3, 2) and s[-1] > 8 for s in shapes)
             with torch.no_grad():
                 layer.kernel.coord += 0.1
             with pytest.raises(RuntimeError, match='before optimizer.step'):
