@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "depthwise_conv_plan.cuh"
+#include "depthwise_conv_weight_plan.cuh"
 
 using namespace smpconv_mm;
 

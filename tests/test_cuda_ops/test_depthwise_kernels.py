@@ -90,7 +90,8 @@ def test_does_not_depend_on_the_order_of_threads():
 
 
 # Mistakes that the tests above must find: (what, file, old, new, which pass).
-MMA, SIMT = 'depthwise_conv_mma_kernel.cuh', 'depthwise_conv_simt_kernel.cuh'
+MAPS, MMA = 'depthwise_conv_maps.cuh', 'depthwise_conv_mma_kernel.cuh'
+WEIGHT, SIMT = 'depthwise_conv_weight_mma_kernel.cuh', 'depthwise_conv_simt_kernel.cuh'
 MUTANTS = [
     ('no barrier after loading', MMA, '  copy_wait();\n  __syncthreads();\n\n',
      '  copy_wait();\n\n', 'conv'),
@@ -103,22 +104,22 @@ MUTANTS = [
      'conv'),
     ('one row too many is written', MMA, 'top + i >= s.height', 'top + i > s.height',
      'conv'),
-    ('ring overrun', MMA, 'at = at >= ring ?', 'at = at > ring ?', 'weight'),
-    ('no barrier between chunks', MMA,
+    ('ring overrun', MAPS, 'at = at >= ring ?', 'at = at > ring ?', 'weight'),
+    ('no barrier between chunks', WEIGHT,
      '      copy_wait();\n      __syncthreads();\n      if (bottom',
      '      copy_wait();\n      if (bottom', 'weight'),
-    ('no barrier between jobs', MMA, '__syncthreads();  // the job before is done with',
+    ('no barrier between jobs', WEIGHT, '__syncthreads();  // the job before is done with',
      '// the job before is done with', 'weight'),
-    ('no barrier before the diagonals', MMA,
+    ('no barrier before the diagonals', WEIGHT,
      '  __syncthreads();\n  constexpr int kLine', '  constexpr int kLine', 'weight'),
-    ('lanes of a warp run apart', MMA,
+    ('lanes of a warp run apart', WEIGHT,
      '      __syncwarp();\n#pragma unroll\n      for (int r = 0; r < 4; ++r)\n'
      '        square',
      '#pragma unroll\n      for (int r = 0; r < 4; ++r)\n        square', 'weight'),
-    ('a diagonal forgotten', MMA, 'lane < 23', 'lane < 22', 'weight'),
-    ('matrix not transposed', MMA, 'load_matrices<true>(b,', 'load_matrices<false>(b,',
+    ('a diagonal forgotten', WEIGHT, 'lane < 23', 'lane < 22', 'weight'),
+    ('matrix not transposed', WEIGHT, 'load_matrices<true>(b,', 'load_matrices<false>(b,',
      'weight'),
-    ('some threads leave before a barrier', MMA, 'if (u > last_u) continue;',
+    ('some threads leave before a barrier', WEIGHT, 'if (u > last_u) continue;',
      'if (u > last_u) return;', 'weight'),
     ('no barrier after loading (SIMT)', SIMT,
      '  __syncthreads();\n  const int row = top', '  const int row = top', 'simt conv'),

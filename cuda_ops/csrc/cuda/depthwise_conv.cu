@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "depthwise_conv_plan.cuh"
+#include "depthwise_conv_weight_plan.cuh"
 
 namespace {
 

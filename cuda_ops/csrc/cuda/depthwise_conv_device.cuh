@@ -1,0 +1,49 @@
+// What the planning of kernels needs to know of a device and of a shape.
+#pragma once
+
+#include "depthwise_conv_maps.cuh"
+
+namespace smpconv_mm {
+
+struct Device {
+  int processors;
+  int shared_of_block, shared_of_processor;  // bytes
+  bool has_mma;                              // sm_80 or newer
+};
+
+// Bytes that the system keeps of the shared memory of each block.
+constexpr int kReserved = 1024;
+
+// The template argument P for a kernel, as far as the map is wide.
+inline int reach(const ConvShape& s) {
+  const int tiles = ceil_div(s.width, 16);
+  return smaller(2 * (tiles - 1), larger(1, ceil_div(s.kernel_width / 2, 8)));
+}
+
+// Elements that one copy may take: rows start where the width lets them.
+template <typename T>
+int copy_vector(const ConvShape& s, const T* a, const T* b) {
+  const auto address = reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b);
+  for (int vector = 8; vector > 1; vector /= 2)
+    if (s.width % vector == 0 && address % (vector * sizeof(T)) == 0) return vector;
+  return 1;
+}
+
+// Into how many parts of about equal size the jobs of a channel go, so that there
+// are about `wanted` blocks.
+inline int share_jobs(int jobs, int wanted, int blocks) {
+  const int parts = larger(1, smaller(jobs, ceil_div(wanted, blocks)));
+  return ceil_div(jobs, jobs / parts);
+}
+
+inline int odd_pitch(int columns) { return round_up(columns, 16) + 8; }
+
+// The largest kernel that fits the tap rows and the threads of the kernels.
+constexpr int kMostTaps = 63;
+
+template <typename T>
+constexpr bool is_half() {
+  return sizeof(T) == 2;
+}
+
+}  // namespace smpconv_mm
