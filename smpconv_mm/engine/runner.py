@@ -12,11 +12,13 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from mmengine.registry import MODELS, RUNNERS, init_default_scope
-from mmengine.runner import FlexibleRunner, Runner
+from mmengine.runner import FlexibleRunner as _FlexibleRunner
+from mmengine.runner import Runner
 from torch import nn
 
 from smpconv_mm.checkpoint import atomic_path, load_into
 from smpconv_mm.compat.mmdet import hand_on_float32
+from smpconv_mm.compat.mmengine import FlexibleRunner
 from smpconv_mm.errors import UsageError
 
 from .config import drop_amp
@@ -76,7 +78,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
             _use_gloo(cfg)
     default = 'FlexibleRunner' if cfg.get('strategy') else 'Runner'
     kind = RUNNERS.get(cfg.get('runner_type', default))
-    if kind is FlexibleRunner:
+    if kind is _FlexibleRunner:
         runner = _flexible_runner(cfg)
     else:
         # before the model is wrapped: its wrapper notes the format of weights
@@ -109,8 +111,6 @@ def _use_gloo(cfg: Config) -> None:
 
 
 def _flexible_runner(cfg: Config) -> FlexibleRunner:
-    from smpconv_mm.engine.flexible_runner import FlexibleRunner
-
     strategy = cfg.get('strategy') or {}
     if str(strategy.get('type')).endswith('FSDPStrategy'):
         if cfg.launcher == 'none':
