@@ -14,10 +14,11 @@ struct PlanSettings {
   int segment = 0;   // rows of the output of a block
   int members = 0;   // images, or segments of images, of a block
   int chunk = 0;     // rows of the map that are in shared memory at once
+  int stages = 0;    // chunks that are loaded while one is computed
   int splits = 0;    // blocks that share the sum of a channel
   int shared = 0;    // most bytes of shared memory of a block
 
-  bool any() const { return rows || warps || segment || members || chunk || splits || shared; }
+  bool any() const { return rows || warps || segment || members || chunk || stages || splits || shared; }
 };
 
 struct Device {

@@ -21,7 +21,7 @@ struct PassSettings {
 // A new pass with a plan adds its line.
 constexpr PassSettings kPasses[] = {
     {"conv", " rows warps segment members shared "},
-    {"weight", " rows warps chunk splits shared "},
+    {"weight", " warps segment members chunk stages splits shared "},
 };
 
 inline int* setting(PlanSettings& s, const std::string& key) {
@@ -30,6 +30,7 @@ inline int* setting(PlanSettings& s, const std::string& key) {
   if (key == "segment") return &s.segment;
   if (key == "members") return &s.members;
   if (key == "chunk") return &s.chunk;
+  if (key == "stages") return &s.stages;
   if (key == "splits") return &s.splits;
   return key == "shared" ? &s.shared : nullptr;
 }

@@ -69,13 +69,13 @@ __device__ __forceinline__ void mma(float (&sum)[4], const unsigned (&a)[4], uns
   emulator::mma_16816<T>(sum, a, b0, b1);
 #elif SMPCONV_MM_HAS_MMA
   if constexpr (std::is_same<T, __half>::value) {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
@@ -132,6 +132,17 @@ __device__ __forceinline__ void copy_wait() {
   emulator::copy_wait(0);
 #elif SMPCONV_MM_HAS_MMA
   asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+// Waits until at most `groups` (0, 1 or 2) of the committed groups are under way.
+__device__ __forceinline__ void copy_wait_but(int groups) {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::copy_wait(groups);
+#elif SMPCONV_MM_HAS_MMA
+  if (groups == 0) asm volatile("cp.async.wait_group 0;" ::: "memory");
+  if (groups == 1) asm volatile("cp.async.wait_group 1;" ::: "memory");
+  if (groups == 2) asm volatile("cp.async.wait_group 2;" ::: "memory");
 #endif
 }
 
