@@ -13,6 +13,13 @@ namespace smpconv_mm {
 constexpr int kMembers = 16;      // of a matrix product
 constexpr int kWeightWarps = 8;   // of a block, at most
 constexpr int kWeightAhead = 3;   // stages that are loaded ahead, at most
+constexpr int kWeightHead = 32;   // bytes of shared memory before all else
+
+// How the threads of a block copy a map: so many copies make a row, so many rows and
+// members are copied at once.
+struct WeightCopy {
+  int vectors, rows, members;
+};
 
 struct WeightTile {
   int segments, segment;  // of an image; rows of the output's gradient of a segment
@@ -27,7 +34,35 @@ struct WeightTile {
   int groups, phases;     // warps: a group has some rows of the kernel, a phase some
                           // rows of the output's gradient
   int vector;             // elements of a copy; 0: pairs of whole maps, see load_pairs
+  WeightCopy copy, grad_copy;
   int shared;             // bytes
+};
+
+// The share of a block.
+struct WeightBlock {
+  int first_job, split;          // split: the block's share of the sum of its channels
+  int first_channel, left;       // left: first column of x
+  int first_u, pairs, last_u;    // rows of the kernel, and how many pairs they are
+  int lowest, highest;           // rows of x, from a segment's first row, that it needs
+
+  __device__ WeightBlock(int index, int columns, const ConvShape& s, const WeightTile& t) {
+    unsigned rest = index, splits = t.splits, blocks = t.row_blocks;
+    const unsigned all_splits = splits * t.column_segments;
+    split = rest % all_splits;
+    first_job = split % splits;
+    left = split / splits * columns;
+    rest /= all_splits;
+    first_channel = rest / blocks * t.channels;
+    const unsigned row_block = rest % blocks, all_pairs = s.kernel_height / 2 + 1;
+    const int first_pair = row_block * all_pairs / blocks, padding = s.kernel_height / 2;
+    pairs = (row_block + 1) * all_pairs / blocks - first_pair;
+    first_u = 2 * first_pair;
+    last_u = smaller(first_u + 2 * pairs, s.kernel_height) - 1;
+    const bool whole = t.segments == 1;
+    lowest = larger(whole ? 0 : -padding, first_u - padding);
+    highest = larger(lowest, smaller(whole ? s.height : t.segment + padding,
+                                     t.segment + last_u - padding));
+  }
 };
 
 // A float32 map is the sum of two bfloat16 maps, `low` elements apart: a number is
@@ -43,28 +78,27 @@ struct WeightNumbers<float> {
   static constexpr int kParts = 2;
 };
 
-// Columns of one of the two maps as a block holds them, and the thread's share of a
-// copy: it copies the same columns of the same rows of every at_once-th member.
+// The columns of one of the two maps that a block needs.
 template <typename T>
-struct WeightWindow {
-  using Element = typename WeightNumbers<T>::Element;
-  const T* map;             // of the first channel and image; the first column
-  Element* to;              // where that column goes; slot 0 of the ring
-  int ring, pitch, columns;
-  int row, column, member;  // of this thread
-  int rows_at_once, at_once;
-
-  __device__ WeightWindow(const T* map, Element* to, int ring, int pitch, int columns,
-                          int chunk, int vector)
-      : map(map), to(to), ring(ring), pitch(pitch), columns(columns) {
-    const int vectors = columns / larger(vector, 1), rest = int(threadIdx.x) / vectors;
-    rows_at_once = smaller(chunk, int(blockDim.x) / vectors);
-    column = int(threadIdx.x) % vectors * larger(vector, 1);
-    row = rest % rows_at_once;
-    member = rest / rows_at_once;
-    at_once = int(blockDim.x) / (vectors * rows_at_once);
-  }
+struct WeightColumns {
+  const T* map;  // of the first image; the first column
+  int columns;
+  int lead;      // columns of zeros on the left of them, in shared memory
 };
+
+// Rows of one of the two maps on their way into its ring.
+template <typename T>
+struct WeightRowsToLoad {
+  WeightColumns<T> from;
+  typename WeightNumbers<T>::Element* to;  // slot 0; first column
+  int low, pitch, ring;
+  int slot, first, rows;                   // rows [first, first + rows)
+};
+
+// The slot of a ring that is `slot` from the first on, for slots up to twice the ring.
+__device__ __forceinline__ int wrapped(int slot, int ring) {
+  return slot >= ring ? slot - ring : slot;
+}
 
 template <int Bytes>
 __device__ __forceinline__ void store_zeros(void* to) {
@@ -99,38 +133,41 @@ __device__ __forceinline__ void store_numbers(
   }
 }
 
-// Copies rows [first, first + rows) of the members from first_member on to the slots
-// from `slot` on; what lies outside of the map becomes 0.
+// Copies the rows of the members from first_member on; what lies outside of the map
+// becomes 0. A thread copies the same columns of every copy.members-th member.
 template <int Vector, typename T>
-__device__ __forceinline__ void load_rows(const WeightWindow<T>& w, int low, int slot,
-                                          int first, int rows, int first_member,
+__device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
+                                          const WeightCopy& copy, int first_member,
                                           const ConvShape& s, const WeightTile& t) {
   using Element = typename WeightNumbers<T>::Element;
   constexpr bool kAsync = WeightNumbers<T>::kParts == 1 && Vector > 1;
-  constexpr int kBatch = kAsync ? 1 : 8;  // loads under way
+  constexpr int kBatch = kAsync ? 1 : 4;  // loads under way
   const int members = kMembers * t.parts;
-  if (w.member >= w.at_once) return;
+  const int rest = unsigned(threadIdx.x) / unsigned(copy.vectors);
+  const int column = (int(threadIdx.x) - rest * copy.vectors) * Vector;
+  const int own_member = unsigned(rest) / unsigned(copy.rows);
+  if (own_member >= copy.members || column >= w.from.columns) return;
   const int64_t stride = int64_t(s.channels) * s.height * s.width;
-  for (int r = w.row; r < rows; r += w.rows_at_once) {
-    const int at = slot + r >= w.ring ? slot + r - w.ring : slot + r;
-    Element* to = w.to + (at * members + w.member) * w.pitch + w.column;
-    const int y = first + r;
-    const T* from =
-        w.map + (first_member + w.member) * stride + int64_t(y) * s.width + w.column;
-    const int valid = s.batch - first_member;
-    for (int member = w.member; member < members; member += kBatch * w.at_once) {
+  const int64_t step = copy.members * stride;
+  const int valid = smaller(members, s.batch - first_member);
+  for (int r = rest - own_member * copy.rows; r < w.rows; r += copy.rows) {
+    const int at = wrapped(w.slot + r, w.ring);
+    Element* to = w.to + (at * members + own_member) * w.pitch + column;
+    const T* from = w.from.map + (first_member + own_member) * stride +
+                    int64_t(w.first + r) * s.width + column;
+    for (int member = own_member; member < members; member += kBatch * copy.members) {
       Numbers<T, Vector> numbers[kBatch];
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        const int m = member + i * w.at_once;
-        const T* source = from + i * w.at_once * stride;
-        bool inside = m < valid && m < members;
+        const int m = member + i * copy.members;
+        const T* source = from + i * step;
+        bool inside = m < valid;
         if (t.segments > 1) {
-          const int all = first_member + m, segment = all / s.batch;
-          const int row = segment * t.segment + y;
+          const int all = first_member + m, segment = unsigned(all) / unsigned(s.batch);
+          const int row = segment * t.segment + w.first + r;
           inside = m < members && segment < t.segments && row >= 0 && row < s.height;
-          source = w.map + (all - segment * s.batch) * stride + int64_t(row) * s.width +
-                   w.column;
+          source = w.from.map + (all - segment * s.batch) * stride + int64_t(row) * s.width +
+                   column;
         }
         if constexpr (!kAsync) {
           numbers[i] = inside ? *reinterpret_cast<const Numbers<T, Vector>*>(source)
@@ -144,79 +181,66 @@ __device__ __forceinline__ void load_rows(const WeightWindow<T>& w, int low, int
       if constexpr (!kAsync) {
 #pragma unroll
         for (int i = 0; i < kBatch; ++i)
-          if (member + i * w.at_once < members)
-            store_numbers(to + i * w.at_once * w.pitch, low, numbers[i]);
+          if (member + i * copy.members < members)
+            store_numbers(to + i * copy.members * w.pitch, w.low, numbers[i]);
       }
-      from += kBatch * w.at_once * stride;
-      to += kBatch * w.at_once * w.pitch;
+      from += kBatch * step;
+      to += kBatch * copy.members * w.pitch;
     }
   }
 }
 
 template <typename T>
-__device__ __forceinline__ void load_rows(const WeightWindow<T>& w, int low, int slot,
-                                          int first, int rows, int first_member,
+__device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
+                                          const WeightCopy& copy, int first_member,
                                           const ConvShape& s, const WeightTile& t) {
-  switch (t.vector) {
-    case 8:
-      if constexpr (sizeof(T) == 2)
-        load_rows<8>(w, low, slot, first, rows, first_member, s, t);
-      break;
-    case 4:
-      load_rows<4>(w, low, slot, first, rows, first_member, s, t);
-      break;
-    case 2:
-      load_rows<2>(w, low, slot, first, rows, first_member, s, t);
-      break;
-    default:
-      load_rows<1>(w, low, slot, first, rows, first_member, s, t);
+  if (t.vector == 4) {
+    load_rows<4>(w, copy, first_member, s, t);
+  } else if (t.vector == 2) {
+    load_rows<2>(w, copy, first_member, s, t);
+  } else if (t.vector == 1) {
+    load_rows<1>(w, copy, first_member, s, t);
+  } else if constexpr (sizeof(T) == 2) {
+    load_rows<8>(w, copy, first_member, s, t);
   }
 }
 
 // Whole maps of an odd width: those of t.channels channels are one stretch of memory,
-// copied as pairs of numbers. Both maps at once, so that all loads are under way.
-template <typename T>
-__device__ __forceinline__ void load_pairs(const WeightWindow<T>& x,
-                                           const WeightWindow<T>& grad, int slot,
-                                           int grad_slot, int first_member,
+// copied as pairs of numbers, `Batch` of them under way. copy.vectors is their number.
+template <int Batch, typename T>
+__device__ __forceinline__ void load_pairs(const WeightRowsToLoad<T>& w,
+                                           const WeightCopy& copy, int first_member,
                                            const ConvShape& s, const WeightTile& t) {
   static_assert(sizeof(T) == 2, "a pair is a word");
-  constexpr int kBatch = 16;
-  const int area = s.height * s.width, words = t.channels * area / 2;
-  const int word = int(threadIdx.x) % words, at_once = int(blockDim.x) / words;
-  const int members = kMembers * t.parts, valid = smaller(members, s.batch - first_member);
+  const int area = s.height * s.width, members = kMembers * t.parts;
+  const int valid = smaller(members, s.batch - first_member);
   const int64_t stride = int64_t(s.channels) * area;
-  int target[2][2];
+  int member = unsigned(threadIdx.x) / unsigned(copy.vectors);
+  const int first = (int(threadIdx.x) - member * copy.vectors) * 2;
+  if (member >= copy.members) return;
+  T* to[2];
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
-    const int channel = (2 * word + e) / area, at = (2 * word + e) % area;
-    const int row = at / s.width, column = at - row * s.width;
-    const int r = slot + row >= x.ring ? slot + row - x.ring : slot + row;
-    const int n = grad_slot + row >= grad.ring ? grad_slot + row - grad.ring : grad_slot + row;
-    target[0][e] = (r * t.channels + channel) * members * x.pitch + column;
-    target[1][e] = (n * t.channels + channel) * members * grad.pitch + column;
+    const int channel = unsigned(first + e) / unsigned(area), at = first + e - channel * area;
+    const int row = unsigned(at) / unsigned(s.width), slot = wrapped(w.slot + row, w.ring);
+    to[e] = w.to + at - row * s.width +
+            (slot * t.channels + channel) * members * w.pitch;
   }
-  int member = int(threadIdx.x) / words;
-  if (member >= at_once) return;
-  for (; member < members; member += kBatch * at_once) {
-    Pair<T> pairs[2][kBatch];
+  for (; member < members; member += Batch * copy.members) {
+    Pair<T> pairs[Batch];
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int m = member + i * at_once;
-      if (m >= valid) continue;
-      const int64_t from = (first_member + m) * stride + 2 * word;
-      pairs[0][i].word = *reinterpret_cast<const unsigned*>(x.map + from);
-      pairs[1][i].word = *reinterpret_cast<const unsigned*>(grad.map + from);
+    for (int i = 0; i < Batch; ++i) {
+      const int m = member + i * copy.members;
+      if (m < valid)
+        pairs[i].word = *reinterpret_cast<const unsigned*>(
+            w.from.map + (first_member + m) * stride + first);
     }
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int m = member + i * at_once;
-      if (m >= members) continue;
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        x.to[target[0][e] + m * x.pitch] = pairs[0][i].value[e];
-        grad.to[target[1][e] + m * grad.pitch] = pairs[1][i].value[e];
-      }
+    for (int i = 0; i < Batch; ++i) {
+      const int m = member + i * copy.members;
+      if (m >= members) break;
+      to[0][m * w.pitch] = pairs[i].value[0];
+      to[1][m * w.pitch] = pairs[i].value[1];
     }
   }
 }

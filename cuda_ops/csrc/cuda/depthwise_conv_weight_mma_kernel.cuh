@@ -26,9 +26,11 @@ struct WeightForm {
   static constexpr int kParts = WeightNumbers<T>::kParts;
   static constexpr int kGradEighths = Eighths + 2 * Beside;
   static constexpr int kOffsets = 2 * Reach + 1;
-  // pairs of rows of the kernel, and rows of g (two apart), that a warp has at once
+  // pairs of rows of the kernel, rows of g (two apart) and eighths of x that a warp
+  // has at once
   static constexpr int kPairs = Reach > 2 ? 2 : Reach < 2 && Eighths < 7 ? 7 : 4;
   static constexpr int kSteps = Reach > 2 ? 1 : 2;
+  static constexpr int kTogether = 4;
   // elements of a member's row; ldmatrix has no conflicts where it is odd in eighths
   static constexpr int kPitch = 8 * ((kParts * Eighths) | 1);
   static constexpr int kGradPitch = 8 * ((kParts * kGradEighths) | 1);
@@ -53,83 +55,80 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, std::is_same<T, float
   constexpr int kPairs = Form::kPairs, kSteps = Form::kSteps, kParts = Form::kParts;
   constexpr int kGradEighths = Form::kGradEighths, kOffsets = Form::kOffsets;
   constexpr int kPitch = Form::kPitch, kGradPitch = Form::kGradPitch;
+  constexpr int kLow = 8 * Eighths, kGradLow = 8 * kGradEighths;
   SMPCONV_MM_SHARED(memory);
   const int lane = threadIdx.x % kWarpSize;
-  const int warp = __shfl_sync(~0u, int(threadIdx.x) / kWarpSize, 0);
-  const int slot = warp % t.groups, phase = warp / t.groups % t.phases;
-  const int own_channel = warp / t.groups / t.phases;
+  const unsigned warp = __shfl_sync(~0u, int(threadIdx.x) / kWarpSize, 0);
+  const unsigned groups = t.groups, phases = t.phases;
+  const int phase = warp / groups % phases, own_channel = warp / groups / phases;
   // neighbouring warps, on different quarters of a processor, have different rows
-  const int group = (slot + phase * larger(1, t.groups / t.phases)) % t.groups;
+  const int group = (warp + phase * larger(1, groups / phases)) % groups;
 
-  int block = blockIdx.x;
-  const int split = block % (t.splits * t.column_segments);
-  const int first_job = split % t.splits, left = split / t.splits * (8 * Eighths);
-  block /= t.splits * t.column_segments;
-  const int row_block = block % t.row_blocks;
-  const int first_channel = block / t.row_blocks * t.channels;
-
-  const int all_pairs = s.kernel_height / 2 + 1;
-  const int first_pair = row_block * all_pairs / t.row_blocks;
-  const int block_pairs = (row_block + 1) * all_pairs / t.row_blocks - first_pair;
-  const int first_own = group * block_pairs / t.groups;
-  const int pairs = (group + 1) * block_pairs / t.groups - first_own;
-  const int first_u = 2 * first_pair;
-  const int last_u = smaller(first_u + 2 * block_pairs, s.kernel_height) - 1;
-
-  // rows of x, counted from a segment's first row, that the block needs
+  const WeightBlock block(blockIdx.x, kLow, s, t);
+  const int first_own = group * block.pairs / t.groups, first_u = block.first_u;
+  const int pairs = (group + 1) * block.pairs / t.groups - first_own;
+  const int lowest = block.lowest, highest = block.highest;
+  const int ahead_of_row = block.last_u - s.kernel_height / 2;  // rows of x below one of g
   const int padding = s.kernel_height / 2;
-  const bool whole = t.segments == 1;
-  const int lowest = larger(whole ? 0 : -padding, first_u - padding);
-  const int highest = larger(lowest, smaller(whole ? s.height : t.segment + padding,
-                                             t.segment + last_u - padding));
 
-  Element* zeros = reinterpret_cast<Element*>(memory);
+  static_assert(2 * sizeof(WeightColumns<T>) == kWeightHead, "");
+  auto* source = reinterpret_cast<WeightColumns<T>*>(memory);  // of x, of g
+  Element* zeros = reinterpret_cast<Element*>(source + 2);
   Element* maps = zeros + Form::kZeros;
   const int members = kMembers * t.parts, lines = members * t.channels;
-  const int line = lines * kPitch, grad_line = lines * kGradPitch;
-  Element* grads = maps + t.rows * line;
-  constexpr int kLow = 8 * Eighths, kGradLow = 8 * kGradEighths;
-  const int64_t area = int64_t(s.height) * s.width;
-  const int columns = smaller(kLow, s.width - left);
-  const int grad_left = larger(0, left - 8 * Beside);
-  const int grad_columns = smaller(s.width, left + kLow + 8 * Beside) - grad_left;
-  const int lead = grad_left - (left - 8 * Beside);
-  const WeightWindow<T> x_window(input + first_channel * area + left, maps, t.rows, kPitch,
-                                 columns, t.chunk, t.vector);
-  const WeightWindow<T> grad_window(grad + first_channel * area + grad_left, grads + lead,
-                                    t.grad_rows, kGradPitch, grad_columns, t.chunk,
-                                    t.vector);
+  Element* grads = maps + t.rows * lines * kPitch;
   for (int k = threadIdx.x; k < Form::kZeros; k += blockDim.x)
     zeros[k] = from_float<Element>(0.f);
+  {
+    const int64_t channel = block.first_channel * (int64_t(s.height) * s.width);
+    const int left = block.left, grad_left = larger(0, left - 8 * Beside);
+    const int columns = smaller(kLow, s.width - left);
+    const int grad_columns = smaller(s.width, left + kLow + 8 * Beside) - grad_left;
+    const int lead = grad_left - (left - 8 * Beside);
 #pragma unroll
-  for (int part = 0; part < kParts; ++part) {
-    zero_columns(maps + part * kLow, t.rows * lines, kPitch, columns, kLow);
-    zero_columns(grads + part * kGradLow, t.grad_rows * lines, kGradPitch, 0, lead);
-    zero_columns(grads + part * kGradLow, t.grad_rows * lines, kGradPitch,
-                 lead + grad_columns, kGradLow);
+    for (int part = 0; part < kParts; ++part) {
+      zero_columns(maps + part * kLow, t.rows * lines, kPitch, columns, kLow);
+      zero_columns(grads + part * kGradLow, t.grad_rows * lines, kGradPitch, 0, lead);
+      zero_columns(grads + part * kGradLow, t.grad_rows * lines, kGradPitch,
+                   lead + grad_columns, kGradLow);
+    }
+    if (threadIdx.x == 0) {
+      source[0] = {input + channel + left, columns, 0};
+      source[1] = {grad + channel + grad_left, grad_columns, lead};
+    }
+    __syncthreads();
   }
 
   // Loads a stage's rows of g, and the rows of x that it needs and the stages before
   // did not.
-  int load_job = first_job, load_top = 0, ready = lowest, load_slot = 0, load_grad_slot = 0;
+  int load_job = block.first_job, load_top = 0, ready = lowest;
+  int load_slot = 0, load_grad_slot = 0;
   const auto load = [&] {
     if (load_job < t.jobs) {
       const int bottom = smaller(load_top + t.chunk, t.segment);
-      const int until = larger(ready, smaller(highest, bottom + last_u - padding));
-      const int member = load_job * members;
-      bool pairs_of_maps = false;
-      if constexpr (sizeof(T) == 2) {
-        pairs_of_maps = t.vector == 0;
-        if (pairs_of_maps)
-          load_pairs(x_window, grad_window, load_slot, load_grad_slot, member, s, t);
+      const int until = larger(ready, smaller(highest, bottom + ahead_of_row));
+#pragma unroll 1
+      for (int which = 0; which < 2; ++which) {
+        const WeightCopy copy = which ? t.grad_copy : t.copy;
+        WeightRowsToLoad<T> w;
+        w.from = source[which];
+        w.to = (which ? grads : maps) + w.from.lead;
+        w.low = which ? kGradLow : kLow;
+        w.pitch = which ? kGradPitch : kPitch;
+        w.ring = which ? t.grad_rows : t.rows;
+        w.slot = which ? load_grad_slot : load_slot;
+        w.first = which ? load_top : ready;
+        w.rows = which ? bottom - load_top : until - ready;
+        if constexpr (sizeof(T) == 2 && Eighths <= 2) {
+          if (t.vector == 0) {
+            load_pairs<Eighths == 1 ? 16 : 4>(w, copy, load_job * members, s, t);
+            continue;
+          }
+        }
+        load_rows(w, copy, load_job * members, s, t);
       }
-      if (!pairs_of_maps) {
-        load_rows(x_window, kLow, load_slot, ready, until - ready, member, s, t);
-        load_rows(grad_window, kGradLow, load_grad_slot, load_top, bottom - load_top,
-                  member, s, t);
-      }
-      load_slot = (load_slot + until - ready) % t.rows;
-      load_grad_slot = (load_grad_slot + bottom - load_top) % t.grad_rows;
+      load_slot = wrapped(load_slot + until - ready, t.rows);
+      load_grad_slot = wrapped(load_grad_slot + bottom - load_top, t.grad_rows);
       ready = until;
       load_top = bottom;
       if (bottom == t.segment) load_top = 0, ready = lowest, load_job += t.splits;
@@ -144,81 +143,81 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, std::is_same<T, float
   const int lane_step = kSteps == 2 ? lane / 16 * 2 : 0;
   const int lane_column = kSteps == 2 ? 0 : lane / 16 * 8;
 
+  constexpr int kLoads = kSteps == 2 ? kGradEighths : (kGradEighths + 1) / 2;
+  constexpr int kTogether = Form::kTogether;
   float sum[kPairs][kOffsets][4] = {};
-  for (int stage = 0; stage < t.ahead; ++stage) load();
-  int live_slot = 0, grad_slot = 0;  // of the first row of x, of g, of a stage
-  for (int job = first_job; job < t.jobs; job += t.splits) {
-    int live = lowest;
-    for (int top = 0; top < t.segment; top += t.chunk) {
-      const int bottom = smaller(top + t.chunk, t.segment);
-      const int until = smaller(highest, bottom + last_u - padding);
-      const int first_live = larger(live, smaller(highest, top + first_u - padding));
-      live_slot = (live_slot + first_live - live) % t.rows;
-      live = first_live;
+  int live = lowest, live_slot = 0, top = 0, grad_slot = 0;  // first rows of a stage, in x, in g
+  for (int job = block.first_job, stage = -t.ahead; job < t.jobs; ++stage) {
+    if (stage >= 0) {
       copy_wait_but(t.ahead - 1);
       __syncthreads();
-      load();
-
-      const int steps = kSteps == 2 ? ceil_div(bottom - top, 4) * 2 : bottom - top;
-      for (int step = phase; step < steps * t.parts; step += t.phases) {
-        const int part = step / steps, n = step - part * steps;
-        const int y = top + (kSteps == 2 ? n / 2 * 4 + n % 2 : n);
+    }
+    load();
+    if (stage < 0) continue;
+    const int bottom = smaller(top + t.chunk, t.segment);
+    const int until = smaller(highest, bottom + ahead_of_row);
+    const int steps = kSteps == 2 ? ceil_div(bottom - top, 4) * 2 : bottom - top;
+    for (int part = 0; part < t.parts; ++part)
+      for (int step = phase; step < steps; step += t.phases) {
+        const int y = top + (kSteps == 2 ? step / 2 * 4 + step % 2 : step);
         const int first = y + first_u + 2 * first_own - padding;  // row of the first pair
         if (y >= bottom || first + 2 * (pairs + kSteps - 1) <= lowest || first >= until)
           continue;
-
-        constexpr int kLoads = kSteps == 2 ? kGradEighths : (kGradEighths + 1) / 2;
-        unsigned b[kParts][kLoads][4];
-        {
-          const int own = y + lane_step;
-          int at = grad_slot + own - top;
-          at = at >= t.grad_rows ? at - t.grad_rows : at;
-          const Element* from =
-              own < bottom ? my_grads + at * grad_line + part * (kMembers * kGradPitch)
-                           : zeros;
-          from += lane_column;
+        const int grad_at = wrapped(grad_slot + y + lane_step - top, t.grad_rows);
+        const Element* grad_row = y + lane_step < bottom
+                                      ? my_grads + (grad_at * lines + part * kMembers) * kGradPitch
+                                      : zeros;
+#pragma unroll
+        for (int chunk = 0; chunk < Eighths; chunk += kTogether) {
+          unsigned b[kParts][kLoads][4];
 #pragma unroll
           for (int half = 0; half < kParts; ++half)
 #pragma unroll
-            for (int f = 0; f < kLoads; ++f)
-              load_matrices<true>(b[half][f],
-                                  from + half * kGradLow + f * (kSteps == 2 ? 8 : 16));
-        }
+            for (int k = 0; k < kLoads; ++k) {
+              const int f = k * (kSteps == 2 ? 1 : 2) - Beside;
+              if (f + 1 >= chunk - Reach && f < chunk + kTogether + Reach)
+                load_matrices<true>(
+                    b[half][k], grad_row + lane_column + half * kGradLow + 8 * (f + Beside));
+            }
 #pragma unroll
-        for (int m = 0; m < kPairs + kSteps - 1; ++m) {
-          const int row = first + 2 * m;
-          if (row + 1 < lowest || row >= until || m >= pairs + kSteps - 1) continue;
-          const int own = row + lane_row;
-          int at = live_slot + own - live;
-          at = at >= t.rows ? at - t.rows : at;
-          const Element* from = own >= lowest && own < until
-                                    ? my_maps + at * line + part * (kMembers * kPitch)
-                                    : zeros;
+          for (int m = 0; m < kPairs + kSteps - 1; ++m) {
+            const int row = first + 2 * m;
+            if (row + 1 < lowest || row >= until || m >= pairs + kSteps - 1) continue;
+            const int own = row + lane_row, at = wrapped(live_slot + own - live, t.rows);
+            const Element* map_row = own >= lowest && own < until
+                                         ? my_maps + (at * lines + part * kMembers) * kPitch
+                                         : zeros;
 #pragma unroll
-          for (int e = 0; e < Eighths; ++e) {
-            unsigned a[kParts][4];
+            for (int e = chunk; e < smaller(chunk + kTogether, Eighths); ++e) {
+              unsigned a[kParts][4];
 #pragma unroll
-            for (int half = 0; half < kParts; ++half)
-              load_matrices<true>(a[half], from + half * kLow + 8 * e);
+              for (int half = 0; half < kParts; ++half)
+                load_matrices<true>(a[half], map_row + half * kLow + 8 * e);
 #pragma unroll
-            for (int product = 0; product < 2 * kParts - 1; ++product)
+              for (int product = 0; product < 2 * kParts - 1; ++product)
 #pragma unroll
-              for (int i = 0; i < kSteps; ++i)
+                for (int i = 0; i < kSteps; ++i)
 #pragma unroll
-                for (int f = 0; f < kGradEighths; ++f) {
-                  const int offset = e - (f - Beside) + Reach;
-                  if (m - i < 0 || m - i >= kPairs || offset < 0 || offset >= kOffsets)
-                    continue;
-                  const unsigned* words = kSteps == 2 ? b[product % 2][f] + 2 * i
-                                                      : b[product % 2][f / 2] + f % 2 * 2;
-                  mma<Element>(sum[m - i][offset], a[product / 2], words[0], words[1]);
-                }
+                  for (int f = 0; f < kGradEighths; ++f) {
+                    const int offset = e - (f - Beside) + Reach;
+                    if (m < i || m - i >= kPairs || offset < 0 || offset >= kOffsets)
+                      continue;
+                    const unsigned* words = kSteps == 2
+                                                ? b[product % 2][f] + 2 * i
+                                                : b[product % 2][f / 2] + f % 2 * 2;
+                    mma<Element>(sum[m - i][offset], a[product / 2], words[0], words[1]);
+                  }
+            }
           }
         }
       }
-      grad_slot = (grad_slot + bottom - top) % t.grad_rows;
-    }
-    live_slot = (live_slot + highest - live) % t.rows;
+    grad_slot = wrapped(grad_slot + bottom - top, t.grad_rows);
+    const bool last = bottom == t.segment;
+    top = last ? 0 : bottom;
+    const int next = last ? highest : larger(live, smaller(highest, top + first_u - padding));
+    live_slot = wrapped(live_slot + next - live, t.rows);
+    live = last ? lowest : next;
+    if (last) job += t.splits;
   }
 
   // The sums over the diagonals: sums of the same columns of g follow each other in a
@@ -253,23 +252,28 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, std::is_same<T, float
       }
   }
   __syncthreads();
-  const int rows = last_u + 1 - first_u;
-  for (int i = threadIdx.x; i < t.channels * rows * s.kernel_width; i += blockDim.x) {
-    const int v = i % s.kernel_width, r = i / s.kernel_width % rows;
-    const int channel = i / s.kernel_width / rows, pair = r / 2;
-    const int of = ((pair + 1) * t.groups - 1) / block_pairs;  // its group
-    const int k = v + 7 + 8 * Reach - s.kernel_width / 2;
-    float total = 0.f;
-    if (k >= 0 && k < kLine)
-      for (int p = 0; p < t.phases; ++p)
-        total += taps[((channel * t.phases + p) * t.groups + of) * (2 * kPairs * kLine) +
-                      (r - 2 * (of * block_pairs / t.groups)) * kLine + k];
-    const int64_t at =
-        (int64_t(first_channel + channel) * s.kernel_height + first_u + r) * s.kernel_width + v;
-    if (partial == nullptr)
-      output[at] = from_float<T>(total);
-    else
-      partial[int64_t(split) * s.channels * s.kernel_height * s.kernel_width + at] = total;
+  const WeightBlock own(again(blockIdx.x), kLow, s, t);
+  const int rows = own.last_u + 1 - own.first_u;
+  if (partial != nullptr)
+    partial += int64_t(own.split) * s.channels * s.kernel_height * s.kernel_width;
+  for (int row = warp; row < t.channels * rows; row += warps) {
+    const int channel = row / rows, r = row - channel * rows;
+    const int of = unsigned((r / 2 + 1) * t.groups - 1) / unsigned(own.pairs);  // its group
+    const float* from = taps + (channel * t.phases * t.groups + of) * (2 * kPairs * kLine) +
+                        (r - 2 * int(unsigned(of * own.pairs) / groups)) * kLine;
+    const int64_t to = (int64_t(own.first_channel + channel) * s.kernel_height +
+                        own.first_u + r) * s.kernel_width;
+    for (int v = lane; v < s.kernel_width; v += kWarpSize) {
+      const int k = v + 7 + 8 * Reach - s.kernel_width / 2;
+      float total = 0.f;
+      if (k >= 0 && k < kLine)
+        for (int p = 0; p < t.phases; ++p)
+          total += from[p * t.groups * (2 * kPairs * kLine) + k];
+      if (partial != nullptr)
+        partial[to + v] = total;
+      else
+        output[to + v] = from_float<T>(total);
+    }
   }
 #endif
 }

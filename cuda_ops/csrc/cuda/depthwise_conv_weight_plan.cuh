@@ -111,10 +111,13 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
   t->groups = ceil_div(ceil_div(all_pairs, t->row_blocks), form.pairs);
   t->phases = warps / (t->groups * channels);
   const int threads = channels * t->groups * t->phases * kWarpSize;
-  const int columns = smaller(s.width, 8 * (form.eighths + 2 * form.beside));
-  if (threads < (vector == 0 ? channels * s.height * s.width / 2
-                             : columns / larger(vector, 1)) || t->phases == 0)
-    return false;
+  if (t->phases == 0) return false;
+  for (int which = 0; which < 2; ++which) {
+    const int columns = smaller(s.width, 8 * (form.eighths + which * 2 * form.beside));
+    WeightCopy& copy = which ? t->grad_copy : t->copy;
+    copy.vectors = vector == 0 ? channels * s.height * s.width / 2 : columns / vector;
+    if (copy.vectors > threads) return false;
+  }
 
   const int64_t members = int64_t(s.batch) * t->segments;
   const int most = int((members + kMembers - 1) / kMembers);  // parts
@@ -163,10 +166,14 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
         if (t->ahead > 1 && t->ahead >= stages && !set.stages) continue;
         weight_rings(s, stages, t);
         const int64_t bytes =
-            2 * form.zeros + int64_t(line) * t->parts *
+            kWeightHead + 2 * form.zeros + int64_t(line) * t->parts *
                                  (int64_t(t->rows) * form.pitch +
                                   int64_t(t->grad_rows) * form.grad_pitch);
         if (bytes <= limit) {
+          for (WeightCopy* copy : {&t->copy, &t->grad_copy}) {
+            copy->rows = vector == 0 ? 1 : smaller(t->chunk, threads / copy->vectors);
+            copy->members = threads / (copy->vectors * copy->rows);
+          }
           t->shared = larger(int(bytes), threads / kWarpSize * form.shared_of_sums);
           if (t->shared <= all) return true;
         }
@@ -209,7 +216,7 @@ bool weight_mma(Launch& launch, Allocate& allocate, const Device& device,
   while (vector > 1 && (s.width % vector != 0 || address % (vector * sizeof(T)) != 0))
     vector /= 2;
   WeightTile t;
-  const bool pairs = sizeof(T) == 2 && vector == 1 && address % 4 == 0 && s.width > 1 &&
+  const bool pairs = sizeof(T) == 2 && Eighths <= 2 && vector == 1 && address % 4 == 0 && s.width > 1 &&
                      plan_weight(s, device, form, 0, 2, &t);
   if (!pairs && !plan_weight(s, device, form, vector, 1, &t)) return false;
   const int splits = t.splits * t.column_segments;

@@ -51,6 +51,15 @@ __device__ __forceinline__ T from_float(float value) {
   }
 }
 
+// The value, of which the compiler does not know that it has it already: it is computed
+// again, instead of kept in registers meanwhile.
+__device__ __forceinline__ int again(int value) {
+#if !defined(SMPCONV_MM_EMULATED)
+  asm volatile("" : "+r"(value));
+#endif
+  return value;
+}
+
 // Two neighbours as one word: the first is the lower half.
 template <typename T>
 union Pair {
