@@ -21,6 +21,15 @@ struct WeightCopy {
   int vectors, rows, members;
 };
 
+// Blocks on a processor, at least: for two there are 128 registers a thread.
+template <typename T>
+constexpr int kWeightBlocks =
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+    1;  // there the compiler needs a few more
+#else
+    std::is_same<T, float>::value ? 1 : 2;
+#endif
+
 struct WeightTile {
   int segments, segment;  // of an image; rows of the output's gradient of a segment
   int parts;              // 16 members each, that are in shared memory at once

@@ -30,7 +30,7 @@ struct WeightForm {
   // has at once
   static constexpr int kPairs = Reach > 2 ? 2 : Reach < 2 && Eighths < 7 ? 7 : 4;
   static constexpr int kSteps = Reach > 2 ? 1 : 2;
-  static constexpr int kTogether = 4;
+  static constexpr int kTogether = Beside > 0 ? 2 : 4;
   // elements of a member's row; ldmatrix has no conflicts where it is odd in eighths
   static constexpr int kPitch = 8 * ((kParts * Eighths) | 1);
   static constexpr int kGradPitch = 8 * ((kParts * kGradEighths) | 1);
@@ -46,7 +46,7 @@ struct WeightForm {
 // A block sums the taps of `channels` channels over its jobs, into `output` or, where
 // blocks share them, into partial[split][channel].
 template <typename T, int Eighths, int Reach, int Beside>
-__global__ void __launch_bounds__(kWeightWarps* kWarpSize, std::is_same<T, float>::value ? 1 : 2)
+__global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T>)
     weight_mma_kernel(const T* input, const T* grad, T* output, float* partial,
                       ConvShape s, WeightTile t) {
 #if SMPCONV_MM_HAS_MMA
