@@ -134,8 +134,7 @@ __device__ __forceinline__ void store_numbers(
 #pragma unroll
     for (int e = 0; e < Vector; ++e) {
       high.value[e] = from_float<Element>(numbers.value[e]);
-      const float left = numbers.value[e] - to_float(high.value[e]);
-      rest.value[e] = from_float<Element>(left - left == 0.f ? left : 0.f);  // not of Inf
+      rest.value[e] = from_float<Element>(numbers.value[e] - to_float(high.value[e]));
     }
     *reinterpret_cast<Numbers<Element, Vector>*>(to) = high;
     *reinterpret_cast<Numbers<Element, Vector>*>(to + low) = rest;
