@@ -108,8 +108,8 @@ def test_large_and_small_numbers(size):
 
 # Shapes and plans that meet what the mistakes are in.
 RINGS = (18, 1, 41, 20, 33, 11), 'weight:segment=41,chunk=8,splits=1'
-WHOLE = (80, 1, 10, 12, 5, 5), 'weight:segment=10,members=16,stages=2,splits=1'
-SPLITS = (80, 1, 10, 12, 5, 5), 'weight:segment=10,members=16,splits=3'
+WHOLE = (80, 1, 10, 12, 5, 5), 'weight:segment=10,images=16,stages=2,splits=1'
+SPLITS = (80, 1, 10, 12, 5, 5), 'weight:segment=10,images=16,splits=3'
 SEGMENTS = (1, 2, 19, 20, 9, 9), 'weight:segment=2'
 PAIRS = (18, 2, 7, 7, 13, 13), 'weight:segment=7'
 COLUMNS = (2, 1, 20, 70, 13, 33), ''

@@ -24,10 +24,11 @@ __device__ __forceinline__ void load_strip(float (&to)[kStrip], const float* fro
 // Copies the kernel of a channel into shared memory, its rows padded with zeros.
 template <typename T>
 __device__ __forceinline__ void load_kernel(float* to, int pitch, const T* kernel,
-                                            const ConvShape& s) {
+                                            bool flip, const ConvShape& s) {
+  const int taps = s.kernel_height * s.kernel_width;
   for (int i = threadIdx.x; i < s.kernel_height * pitch; i += blockDim.x) {
-    const int v = i % pitch;
-    to[i] = v < s.kernel_width ? to_float(kernel[i / pitch * s.kernel_width + v]) : 0.f;
+    const int v = i % pitch, at = i / pitch * s.kernel_width + v;
+    to[i] = v < s.kernel_width ? to_float(kernel[flip ? taps - 1 - at : at]) : 0.f;
   }
 }
 
@@ -46,7 +47,7 @@ __device__ __forceinline__ void load_window(float* to, int pitch, const T* map, 
 // A block computes a square of Side x Side outputs for some images of a channel.
 template <typename T, int Side>
 __global__ void __launch_bounds__(128)
-    conv_simt_kernel(const T* input, const T* weight, const T* bias, T* output,
+    conv_simt_kernel(const T* input, const T* weight, const T* bias, T* output, bool flip,
                      ConvShape s, SimtConvTile t) {
   constexpr int kAcross = Side / kStrip, kThreads = kAcross * kAcross;
   SMPCONV_MM_SHARED(memory);
@@ -64,7 +65,8 @@ __global__ void __launch_bounds__(128)
   const int64_t plane = (image * s.channels + channel) * (int64_t(s.height) * s.width);
   float* map = taps + s.kernel_height * t.taps + threadIdx.x / kThreads * t.rows * t.pitch;
 
-  load_kernel(taps, t.taps, weight + int64_t(channel) * s.kernel_height * s.kernel_width, s);
+  load_kernel(taps, t.taps, weight + int64_t(channel) * s.kernel_height * s.kernel_width,
+              flip, s);
   if (image < s.batch)
     load_window(map, t.pitch, input + plane, first, rows, left - s.kernel_width / 2, s,
                 thread, kThreads);

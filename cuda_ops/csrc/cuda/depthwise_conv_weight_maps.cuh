@@ -109,14 +109,6 @@ __device__ __forceinline__ int wrapped(int slot, int ring) {
   return slot >= ring ? slot - ring : slot;
 }
 
-template <int Bytes>
-__device__ __forceinline__ void store_zeros(void* to) {
-  if constexpr (Bytes == 16) *static_cast<uint4*>(to) = uint4{0, 0, 0, 0};
-  if constexpr (Bytes == 8) *static_cast<uint2*>(to) = uint2{0, 0};
-  if constexpr (Bytes == 4) *static_cast<unsigned*>(to) = 0;
-  if constexpr (Bytes == 2) *static_cast<uint16_t*>(to) = 0;
-}
-
 // The next `Vector` numbers, on their way through registers.
 template <typename T, int Vector>
 struct alignas(Vector * sizeof(T)) Numbers {
@@ -180,10 +172,8 @@ __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
         if constexpr (!kAsync) {
           numbers[i] = inside ? *reinterpret_cast<const Numbers<T, Vector>*>(source)
                               : Numbers<T, Vector>{};
-        } else if (inside) {
-          copy_async<Vector * int(sizeof(T))>(to, source);
         } else {
-          store_zeros<Vector * int(sizeof(T))>(to);
+          copy_async_or_zero<Vector * int(sizeof(T))>(shared_address(to), source, inside);
         }
       }
       if constexpr (!kAsync) {

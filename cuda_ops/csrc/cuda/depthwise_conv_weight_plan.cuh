@@ -103,7 +103,7 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
   t->segment = set.segment ? smaller(set.segment, s.height) : weight_segment(s, form);
   t->segments = ceil_div(s.height, t->segment);
   t->column_segments = form.beside == 0 ? 1 : ceil_div(s.width, 8 * form.eighths);
-  if (warps > kWeightWarps || s.channels % channels != 0 || set.rows) return false;
+  if (warps > kWeightWarps || s.channels % channels != 0) return false;
   if (vector == 0 && t->segments > 1) return false;
 
   const int all_pairs = s.kernel_height / 2 + 1;
@@ -125,9 +125,9 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
   const int64_t blocks = int64_t(s.channels / channels) * t->column_segments * t->row_blocks;
   const int line = kMembers * channels * 2;  // bytes of a column of a row of a part
   t->parts = 1;
-  if (set.members) {
-    if (set.members % kMembers != 0) return false;
-    t->parts = smaller(set.members / kMembers, most);
+  if (set.images) {
+    if (set.images % kMembers != 0) return false;
+    t->parts = smaller(set.images / kMembers, most);
   } else {  // small maps: the work of a stage is to be worth a barrier
     const WeightRows rows = weight_rows(s, t->segment);
     const int64_t part = int64_t(line) * ((rows.last - rows.first) * form.pitch +
