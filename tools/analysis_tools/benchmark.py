@@ -4,6 +4,8 @@ Times are medians in milliseconds of interleaved rounds, "ratio" how many times
 slower than CONFIG, gmacs the multiply-adds of one input in 10^9.
 """
 
+from __future__ import annotations
+
 import argparse
 
 import torch
@@ -13,7 +15,7 @@ from smpconv_mm.apis.network_benchmark import FORMS, Contender, compare
 from smpconv_mm.errors import plain_errors
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'config',
@@ -38,7 +40,7 @@ def main() -> None:
     parser.add_argument('--threads', type=int, help='of the CPU')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--json', help='write the results here')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.backends.cudnn.benchmark = True
