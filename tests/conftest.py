@@ -11,8 +11,11 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 @pytest.fixture(autouse=True)
 def own_scope():
     """A default scope that a test sets ends with it."""
-    from mmengine.registry import DefaultScope
-
+    try:
+        from mmengine.registry import DefaultScope
+    except ImportError:  # tests of operators need torch alone
+        yield
+        return
     before = DefaultScope._instance_dict.copy()
     yield
     DefaultScope._instance_dict.clear()
