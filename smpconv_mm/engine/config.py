@@ -243,6 +243,14 @@ def _check_order_of_classes(dataset: Config, phase: str) -> None:
         )
 
 
+def preprocessor_of(cfg: Config) -> dict:
+    """The arguments of the data preprocessor, e.g. ``mean``; {} if there are none.
+
+    As MMEngine's runner does, it takes those of the model before the config's own.
+    """
+    return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+
+
 def drop_amp(cfg: Config) -> None:
     """Without a GPU: float32 in place of float16, which CPUs are slow in."""
     optim = cfg.get('optim_wrapper') or {}
