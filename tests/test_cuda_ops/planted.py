@@ -4,9 +4,7 @@ import ctypes
 import tempfile
 from pathlib import Path
 
-from test_cuda_ops.emulated import CUDA_OPS, Kernels
-
-SOURCES = CUDA_OPS / 'csrc' / 'cuda'
+from test_cuda_ops.emulated import CSRC, Kernels
 
 
 class PlantedKernels(Kernels):
@@ -19,11 +17,13 @@ class PlantedKernels(Kernels):
     """
 
     def __init__(self, driver, mistakes):
-        texts = {path.name: path.read_text() for path in SOURCES.glob('*.cuh')}
+        texts = {path.name: path.read_text() for path in CSRC.glob('*.cuh')}
         for number, (what, name, text, wrong) in enumerate(mistakes, start=1):
             before, rest = text.split('«')
             right, after = rest.split('»')
-            assert texts[name].count(before + right + after) == 1, f'no place for: {what}'
+            assert texts[name].count(before + right + after) == 1, (
+                f'no place for: {what}'
+            )
             choice = f'(planted_mistake == {number} ? ({wrong}) : ({right}))'
             texts[name] = texts[name].replace(
                 before + right + after, before + choice + after

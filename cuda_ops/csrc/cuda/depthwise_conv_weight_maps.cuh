@@ -149,6 +149,38 @@ __device__ __forceinline__ void store_numbers(
   }
 }
 
+// Copies a row of every `step`-th member from first on, of which the first is at `from`
+// and the next are `stride` further; members from `valid` on become 0.
+template <int Batch, int Vector, typename T>
+__device__ __forceinline__ void load_members(typename WeightNumbers<T>::Element* to,
+                                             int pitch, int low, const T* from,
+                                             int64_t stride, int first, int step,
+                                             int valid, int members) {
+  if constexpr (WeightNumbers<T>::kParts == 1 && Vector > 1) {
+    unsigned address = shared_address(to);
+#pragma unroll 4
+    for (int member = first; member < members; member += step) {
+      copy_async_or_zero<Vector * int(sizeof(T))>(address, from, member < valid);
+      address += pitch * int(sizeof(T));
+      from += stride;
+    }
+  } else {
+    for (int member = first; member < members; member += Batch * step) {
+      Numbers<T, Vector> numbers[Batch];
+#pragma unroll
+      for (int i = 0; i < Batch; ++i)
+        numbers[i] = member + i * step < valid
+                         ? *reinterpret_cast<const Numbers<T, Vector>*>(from + i * stride)
+                         : Numbers<T, Vector>{};
+#pragma unroll
+      for (int i = 0; i < Batch; ++i)
+        if (member + i * step < members) store_numbers(to + i * pitch, low, numbers[i]);
+      to += Batch * pitch;
+      from += Batch * stride;
+    }
+  }
+}
+
 // Copies the rows of the members from first_member on; what lies outside of the map
 // becomes 0. A thread copies the same columns of every copy.members-th member; where a
 // copy passes through registers, `Batch` of them are under way.
@@ -156,51 +188,30 @@ template <int Batch, int Vector, typename T>
 __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
                                           const WeightCopy& copy, int first_member,
                                           const ConvShape& s, const WeightTile& t) {
-  using Element = typename WeightNumbers<T>::Element;
-  constexpr bool kAsync = WeightNumbers<T>::kParts == 1 && Vector > 1;
-  constexpr int kBatch = kAsync ? 1 : Batch;
-  const int members = kMembers * t.parts;
+  const int members = kMembers * t.parts, step = copy.members;
   const int rest = unsigned(threadIdx.x) / unsigned(copy.vectors);
   const int column = (int(threadIdx.x) - rest * copy.vectors) * Vector;
-  const int own_member = unsigned(rest) / unsigned(copy.rows);
-  if (own_member >= copy.members || column >= w.from.columns) return;
+  const int own = unsigned(rest) / unsigned(copy.rows);
+  if (own >= step || column >= w.from.columns) return;
   const int64_t stride = int64_t(s.channels) * s.height * s.width;
-  const int64_t step = copy.members * stride;
-  const int valid = smaller(members, s.batch - first_member);
-  for (int r = rest - own_member * copy.rows; r < w.rows; r += copy.rows) {
-    const int at = wrapped(w.slot + r, w.ring);
-    Element* to = w.to + (at * members + own_member) * w.pitch + column;
-    const T* from = w.from.map + (first_member + own_member) * stride +
-                    int64_t(w.first + r) * s.width + column;
-    for (int member = own_member; member < members; member += kBatch * copy.members) {
-      Numbers<T, Vector> numbers[kBatch];
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int m = member + i * copy.members;
-        const T* source = from + i * step;
-        bool inside = m < valid;
-        if (t.segments > 1) {
-          const int all = first_member + m, segment = unsigned(all) / unsigned(s.batch);
-          const int row = segment * t.segment + w.first + r;
-          inside = m < members && segment < t.segments && row >= 0 && row < s.height;
-          source = w.from.map + (all - segment * s.batch) * stride + int64_t(row) * s.width +
-                   column;
-        }
-        if constexpr (!kAsync) {
-          numbers[i] = inside ? *reinterpret_cast<const Numbers<T, Vector>*>(source)
-                              : Numbers<T, Vector>{};
-        } else {
-          copy_async_or_zero<Vector * int(sizeof(T))>(shared_address(to), source, inside);
-        }
+  for (int r = rest - own * copy.rows; r < w.rows; r += copy.rows) {
+    auto* to = w.to + (wrapped(w.slot + r, w.ring) * members + own) * w.pitch + column;
+    const T* from = w.from.map + column;
+    if (t.segments == 1) {
+      from += (first_member + own) * stride + int64_t(w.first + r) * s.width;
+      load_members<Batch, Vector>(to, step * w.pitch, w.low, from, step * stride, own, step,
+                                  s.batch - first_member, members);
+    } else {
+      for (int member = own; member < members; member += step) {
+        const int all = first_member + member, segment = unsigned(all) / unsigned(s.batch);
+        const int row = segment * t.segment + w.first + r;
+        const bool inside = segment < t.segments && row >= 0 && row < s.height;
+        load_members<1, Vector>(to, 0, w.low,
+                                from + (all - segment * s.batch) * stride +
+                                    int64_t(row) * s.width,
+                                0, 0, 1, inside, 1);
+        to += step * w.pitch;
       }
-      if constexpr (!kAsync) {
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i)
-          if (member + i * copy.members < members)
-            store_numbers(to + i * copy.members * w.pitch, w.low, numbers[i]);
-      }
-      from += kBatch * step;
-      to += kBatch * copy.members * w.pitch;
     }
   }
 }
