@@ -142,7 +142,7 @@ MISTAKES = [
     ('a warp forgotten', KERNEL, '«p < t.phases»', 'p + 1 < t.phases', RINGS),
     ('columns beside the map', KERNEL,
      'kPitch, «columns», kLow)', 'columns + 1', RINGS),
-    ('columns before the map', KERNEL, 'kGradPitch, 0, «lead»)', '0', COLUMNS),
+    ('columns before the map', KERNEL, 'zero_grads(0, «lead»)', '0', COLUMNS),
     ('shares in one place', KERNEL, 'int64_t(«own.split»)', '0', SPLITS),
     ('row outside of an image', MAPS, '«row >= 0» &&', 'true', SEGMENTS),
     ('image that is not there', MAPS,

@@ -40,6 +40,7 @@ struct WeightTile {
   int chunk;              // rows of the output's gradient of a stage
   int ahead;              // stages that are loaded while one is computed
   int rows, grad_rows;    // of the rings
+  int row_pitch, grad_row_pitch;  // elements from a row of a ring to the next
   int row_blocks;         // that share the rows of the kernel
   int groups, phases;     // warps: a group has some rows of the kernel, a phase some
                           // rows of the output's gradient
@@ -116,7 +117,7 @@ template <typename T>
 struct WeightRowsToLoad {
   WeightColumns<T> from;
   typename WeightNumbers<T>::Element* to;  // slot 0; first column
-  int low, pitch, ring;
+  int low, pitch, row_pitch, ring;
   int slot, first, rows;                   // rows [first, first + rows)
 };
 
@@ -195,7 +196,7 @@ __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
   if (own >= step || column >= w.from.columns) return;
   const int64_t stride = int64_t(s.channels) * s.height * s.width;
   for (int r = rest - own * copy.rows; r < w.rows; r += copy.rows) {
-    auto* to = w.to + (wrapped(w.slot + r, w.ring) * members + own) * w.pitch + column;
+    auto* to = w.to + wrapped(w.slot + r, w.ring) * w.row_pitch + own * w.pitch + column;
     const T* from = w.from.map + column;
     if (t.segments == 1) {
       from += (first_member + own) * stride + int64_t(w.first + r) * s.width;
@@ -250,7 +251,7 @@ __device__ __forceinline__ void load_pairs(const WeightRowsToLoad<T>& w,
     const int channel = unsigned(first + e) / unsigned(area), at = first + e - channel * area;
     const int row = unsigned(at) / unsigned(s.width), slot = wrapped(w.slot + row, w.ring);
     to[e] = w.to + at - row * s.width +
-            (slot * t.channels + channel) * members * w.pitch;
+            slot * w.row_pitch + channel * members * w.pitch;
   }
   for (; member < members; member += Batch * copy.members) {
     Pair<T> pairs[Batch];
@@ -273,12 +274,14 @@ __device__ __forceinline__ void load_pairs(const WeightRowsToLoad<T>& w,
 
 // Columns of every line of a ring become 0: those beside the map, which no copy meets.
 template <typename Element>
-__device__ __forceinline__ void zero_columns(Element* to, int lines, int pitch, int from,
-                                             int until) {
+__device__ __forceinline__ void zero_columns(Element* to, int rows, int row_pitch,
+                                             int lines, int pitch, int from, int until) {
   if (from >= until) return;
-  for (int line = threadIdx.x; line < lines; line += blockDim.x)
+  for (int i = threadIdx.x; i < rows * lines; i += blockDim.x) {
+    const int row = unsigned(i) / unsigned(lines), line = i - row * lines;
     for (int column = from; column < until; ++column)
-      to[line * pitch + column] = from_float<Element>(0.f);
+      to[row * row_pitch + line * pitch + column] = from_float<Element>(0.f);
+  }
 }
 
 }  // namespace smpconv_mm

@@ -32,6 +32,8 @@ struct WeightForm {
       Reach > 2 ? 2 : Eighths == 1 || (Eighths == 4 && Reach == 1) ? 7 : 4;
   static constexpr int kSteps = Reach > 2 ? 1 : 2;
   static constexpr int kTogether = Beside > 0 ? 2 : 4;
+  // copies through registers that are under way; as many as there are registers for
+  static constexpr int kBatch = kParts == 2 ? 8 : Eighths == 2 || Reach > 2 ? 2 : 4;
   // elements of a member's row; ldmatrix has no conflicts where it is odd in eighths
   static constexpr int kPitch = 8 * ((kParts * Eighths) | 1);
   static constexpr int kGradPitch = 8 * ((kParts * kGradEighths) | 1);
@@ -74,7 +76,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
   Element* zeros = reinterpret_cast<Element*>(source + 2);
   Element* maps = zeros + Form::kZeros;
   const int members = kMembers * t.parts, lines = members * t.channels;
-  Element* grads = maps + t.rows * lines * kPitch;
+  Element* grads = maps + t.rows * t.row_pitch;
   for (int k = threadIdx.x; k < Form::kZeros; k += blockDim.x)
     zeros[k] = from_float<Element>(0.f);
   {
@@ -85,10 +87,13 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
     const int lead = grad_left - (left - 8 * Beside);
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
-      zero_columns(maps + part * kLow, t.rows * lines, kPitch, columns, kLow);
-      zero_columns(grads + part * kGradLow, t.grad_rows * lines, kGradPitch, 0, lead);
-      zero_columns(grads + part * kGradLow, t.grad_rows * lines, kGradPitch,
-                   lead + grad_columns, kGradLow);
+      zero_columns(maps + part * kLow, t.rows, t.row_pitch, lines, kPitch, columns, kLow);
+      const auto zero_grads = [&](int from, int until) {
+        zero_columns(grads + part * kGradLow, t.grad_rows, t.grad_row_pitch, lines,
+                     kGradPitch, from, until);
+      };
+      zero_grads(0, lead);
+      zero_grads(lead + grad_columns, kGradLow);
     }
     if (threadIdx.x == 0) {
       source[0] = {input + channel + left, columns, 0};
@@ -113,6 +118,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
         w.to = (which ? grads : maps) + w.from.lead;
         w.low = which ? kGradLow : kLow;
         w.pitch = which ? kGradPitch : kPitch;
+        w.row_pitch = which ? t.grad_row_pitch : t.row_pitch;
         w.ring = which ? t.grad_rows : t.rows;
         w.slot = which ? load_grad_slot : load_slot;
         w.first = which ? load_top : ready;
@@ -123,7 +129,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
             continue;
           }
         }
-        load_rows<kParts == 2 ? 8 : Eighths == 2 ? 2 : 4>(w, copy, load_job * members, s, t);
+        load_rows<Form::kBatch>(w, copy, load_job * members, s, t);
       }
       load_slot = wrapped(load_slot + until - ready, t.rows);
       load_grad_slot = wrapped(load_grad_slot + bottom - load_top, t.grad_rows);
@@ -163,7 +169,8 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
           continue;
         const int grad_at = wrapped(grad_slot + y + lane_step - top, t.grad_rows);
         const Element* grad_row = y + lane_step < bottom
-                                      ? my_grads + (grad_at * lines + part * kMembers) * kGradPitch
+                                      ? my_grads + grad_at * t.grad_row_pitch +
+                                            part * (kMembers * kGradPitch)
                                       : zeros;
 #pragma unroll
         for (int chunk = 0; chunk < Eighths; chunk += kTogether) {
@@ -183,7 +190,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
             if (row + 1 < lowest || row >= until || m >= pairs + kSteps - 1) continue;
             const int own = row + lane_row, at = wrapped(live_slot + own - live, t.rows);
             const Element* map_row = own >= lowest && own < until
-                                         ? my_maps + (at * lines + part * kMembers) * kPitch
+                                         ? my_maps + at * t.row_pitch + part * (kMembers * kPitch)
                                          : zeros;
 #pragma unroll
             for (int e = chunk; e < smaller(chunk + kTogether, Eighths); ++e) {

@@ -93,6 +93,13 @@ inline void weight_rings(const ConvShape& s, int stages, WeightTile* t) {
   }
 }
 
+// Elements from a row of a ring to the next, for lines of `pitch`: where copies are
+// short, those of several rows of `columns` are to meet different banks.
+inline int weight_row_pitch(int lines, int pitch, int columns, int vector) {
+  const int all = lines * pitch;
+  return vector == 8 ? all : all + (round_up(columns, 8) + 64 - all % 64) % 64;
+}
+
 // `channels`: of a block.
 inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSizes& form,
                         int vector, int channels, WeightTile* t) {
@@ -112,12 +119,11 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
   t->phases = warps / (t->groups * channels);
   const int threads = channels * t->groups * t->phases * kWarpSize;
   if (t->phases == 0) return false;
-  for (int which = 0; which < 2; ++which) {
-    const int columns = smaller(s.width, 8 * (form.eighths + which * 2 * form.beside));
-    WeightCopy& copy = which ? t->grad_copy : t->copy;
-    copy.vectors = vector == 0 ? channels * s.height * s.width / 2 : columns / vector;
-    if (copy.vectors > threads) return false;
-  }
+  const int columns = smaller(s.width, 8 * form.eighths);
+  const int grad_columns = smaller(s.width, 8 * (form.eighths + 2 * form.beside));
+  t->copy.vectors = vector == 0 ? channels * s.height * s.width / 2 : columns / vector;
+  t->grad_copy.vectors = vector == 0 ? t->copy.vectors : grad_columns / vector;
+  if (larger(t->copy.vectors, t->grad_copy.vectors) > threads) return false;
 
   const int64_t members = int64_t(s.batch) * t->segments;
   const int most = int((members + kMembers - 1) / kMembers);  // parts
@@ -135,6 +141,9 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
     while (t->parts < most && (t->parts + 1) * part <= 32 << 10) ++t->parts;
   }
   t->jobs = ceil_div(most, t->parts);
+  const int lines = kMembers * channels * t->parts;
+  t->row_pitch = weight_row_pitch(lines, form.pitch, columns, vector);
+  t->grad_row_pitch = weight_row_pitch(lines, form.grad_pitch, grad_columns, vector);
 
   // As many blocks as take the least time: of a wave, of the sum of their shares.
   t->splits = set.splits ? smaller(set.splits, t->jobs) : 1;
@@ -166,9 +175,8 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
         if (t->ahead > 1 && t->ahead >= stages && !set.stages) continue;
         weight_rings(s, stages, t);
         const int64_t bytes =
-            kWeightHead + 2 * form.zeros + int64_t(line) * t->parts *
-                                 (int64_t(t->rows) * form.pitch +
-                                  int64_t(t->grad_rows) * form.grad_pitch);
+            kWeightHead + 2 * (form.zeros + int64_t(t->rows) * t->row_pitch +
+                               int64_t(t->grad_rows) * t->grad_row_pitch);
         if (bytes <= limit) {
           for (WeightCopy* copy : {&t->copy, &t->grad_copy}) {
             copy->rows = vector == 0 ? 1 : smaller(t->chunk, threads / copy->vectors);
