@@ -46,7 +46,7 @@ struct WeightForm {
   }
 };
 
-// A block sums the taps of `channels` channels over its jobs, into `output` or, where
+// A block sums the taps of a channel over its jobs, into `output` or, where
 // blocks share them, into partial[split][channel].
 template <typename T, int Eighths, int Reach, int Beside>
 __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eighths>)
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
   SMPCONV_MM_SHARED(memory);
   const int lane = threadIdx.x % kWarpSize;
   const WeightWarp warp(threadIdx.x, t);
-  const int group = warp.group, phase = warp.phase, own_channel = warp.channel;
+  const int group = warp.group, phase = warp.phase;
 
   const WeightBlock block(blockIdx.x, kLow, s, t);
   const int first_own = group * block.pairs / t.groups, first_u = block.first_u;
@@ -75,21 +75,21 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
   auto* source = reinterpret_cast<WeightColumns<T>*>(memory);  // of x, of g
   Element* zeros = reinterpret_cast<Element*>(source + 2);
   Element* maps = zeros + Form::kZeros;
-  const int members = kMembers * t.parts, lines = members * t.channels;
+  const int members = kMembers * t.parts;
   Element* grads = maps + t.rows * t.row_pitch;
   for (int k = threadIdx.x; k < Form::kZeros; k += blockDim.x)
     zeros[k] = from_float<Element>(0.f);
   {
-    const int64_t channel = block.first_channel * (int64_t(s.height) * s.width);
+    const int64_t channel = block.channel * (int64_t(s.height) * s.width);
     const int left = block.left, grad_left = larger(0, left - 8 * Beside);
     const int columns = smaller(kLow, s.width - left);
     const int grad_columns = smaller(s.width, left + kLow + 8 * Beside) - grad_left;
     const int lead = grad_left - (left - 8 * Beside);
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
-      zero_columns(maps + part * kLow, t.rows, t.row_pitch, lines, kPitch, columns, kLow);
+      zero_columns(maps + part * kLow, t.rows, t.row_pitch, members, kPitch, columns, kLow);
       const auto zero_grads = [&](int from, int until) {
-        zero_columns(grads + part * kGradLow, t.grad_rows, t.grad_row_pitch, lines,
+        zero_columns(grads + part * kGradLow, t.grad_rows, t.grad_row_pitch, members,
                      kGradPitch, from, until);
       };
       zero_grads(0, lead);
@@ -123,12 +123,6 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
         w.slot = which ? load_grad_slot : load_slot;
         w.first = which ? load_top : ready;
         w.rows = which ? bottom - load_top : until - ready;
-        if constexpr (sizeof(T) == 2 && Eighths <= 2) {
-          if (t.vector == 0) {
-            load_pairs<Eighths == 1 ? 16 : 2>(w, copy, load_job * members, s, t);
-            continue;
-          }
-        }
         load_rows<Form::kBatch>(w, copy, load_job * members, s, t);
       }
       load_slot = wrapped(load_slot + until - ready, t.rows);
@@ -142,8 +136,8 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
 
   // matrices of 8 members x 8 columns; the product needs them transposed
   const int lane_row = lane / 8 % 2;
-  const Element* my_maps = maps + (own_channel * members + lane / 16 * 8 + lane % 8) * kPitch;
-  const Element* my_grads = grads + (own_channel * members + lane % 16) * kGradPitch;
+  const Element* my_maps = maps + (lane / 16 * 8 + lane % 8) * kPitch;
+  const Element* my_grads = grads + lane % 16 * kGradPitch;
   const int lane_step = kSteps == 2 ? lane / 16 * 2 : 0;
   const int lane_column = kSteps == 2 ? 0 : lane / 16 * 8;
 
@@ -225,56 +219,31 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
     if (last) job += t.splits;
   }
 
-  // The sums over the diagonals: sums of the same columns of g follow each other in a
-  // row, each row a place further left than the one before.
   copy_wait();
   __syncthreads();
-  constexpr int kLine = Form::kLine, kSkewed = Form::kSkewed;
+  constexpr int kLine = Form::kLine, kSums = 2 * kPairs * kLine;
   const WeightWarp own_warp(again(threadIdx.x), t);
-  const int warps = t.channels * t.groups * t.phases;
+  const int warps = t.groups * t.phases;
   float* taps = reinterpret_cast<float*>(memory);
-  float* own_taps = taps + ((own_warp.channel * t.phases + own_warp.phase) * t.groups +
-                            own_warp.group) * (2 * kPairs * kLine);
-  float* skewed = taps + warps * (2 * kPairs * kLine) + own_warp.index * (2 * 8 * kSkewed);
-  for (int k = lane; k < 2 * 8 * kSkewed; k += kWarpSize) skewed[k] = 0.f;
-#pragma unroll
-  for (int m = 0; m < kPairs; ++m) {
-    __syncwarp();
-#pragma unroll
-    for (int r = 0; r < 4; ++r) {
-      const int j = lane % 4 * 2 + r % 2;
-      float* to = skewed + (r / 2 * 8 + j) * kSkewed + lane / 4 + 7 - j;
-#pragma unroll
-      for (int k = 0; k < kOffsets; ++k) to[8 * k] = sum[m][k][r];
-    }
-    __syncwarp();
-    for (int k = lane; k < kLine; k += kWarpSize)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float total = 0.f;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) total += skewed[(half * 8 + j) * kSkewed + k];
-        own_taps[(2 * m + half) * kLine + k] = total;
-      }
-  }
+  sum_diagonals<kPairs, kOffsets>(
+      sum, taps + warps * kSums + own_warp.index * (2 * 8 * Form::kSkewed),
+      taps + (own_warp.phase * t.groups + own_warp.group) * kSums);
   __syncthreads();
   const WeightBlock own(again(blockIdx.x), kLow, s, t);
   const int rows = own.last_u + 1 - own.first_u;
   if (partial != nullptr)
     partial += int64_t(own.split) * s.channels * s.kernel_height * s.kernel_width;
-  for (int row = own_warp.index; row < t.channels * rows; row += warps) {
-    const int channel = row / rows, r = row - channel * rows;
+  for (int r = own_warp.index; r < rows; r += warps) {
     const int of = unsigned((r / 2 + 1) * t.groups - 1) / unsigned(own.pairs);  // its group
-    const float* from = taps + (channel * t.phases * t.groups + of) * (2 * kPairs * kLine) +
-                        (r - 2 * int(unsigned(of * own.pairs) / unsigned(t.groups))) * kLine;
-    const int64_t to = (int64_t(own.first_channel + channel) * s.kernel_height +
-                        own.first_u + r) * s.kernel_width;
+    const float* from =
+        taps + of * kSums + (r - 2 * int(unsigned(of * own.pairs) / unsigned(t.groups))) * kLine;
+    const int64_t to =
+        (int64_t(own.channel) * s.kernel_height + own.first_u + r) * s.kernel_width;
     for (int v = lane; v < s.kernel_width; v += kWarpSize) {
       const int k = v + 7 + 8 * Reach - s.kernel_width / 2;
       float total = 0.f;
       if (k >= 0 && k < kLine)
-        for (int p = 0; p < t.phases; ++p)
-          total += from[p * t.groups * (2 * kPairs * kLine) + k];
+        for (int p = 0; p < t.phases; ++p) total += from[p * t.groups * kSums + k];
       if (partial != nullptr)
         partial[to + v] = total;
       else
