@@ -18,17 +18,14 @@ constexpr int kWeightHead = 32;   // bytes of shared memory before all else
 // How the threads of a block copy a map: so many copies make a row, so many rows and
 // members are copied at once.
 struct WeightCopy {
-  int vectors, rows, members;
+  int vectors, rows, members;  // members: divides those of a stage
 };
 
-// Blocks on a processor, at least: 128 registers a thread for two, 80 for three. From
-// sm_100 on the compiler needs a few more.
-template <typename T, int Eighths>
-constexpr int kWeightBlocks =
+// From sm_100 on the compiler needs more registers for the same code.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-    1;
+constexpr bool kNewCompiler = true;
 #else
-    std::is_same<T, float>::value ? 1 : Eighths <= 2 ? 3 : 2;
+constexpr bool kNewCompiler = false;
 #endif
 
 struct WeightTile {

@@ -31,6 +31,8 @@ struct WeightForm {
   static constexpr int kPairs =
       Reach > 2 ? 2 : Eighths == 1 || (Eighths == 4 && Reach == 1) ? 7 : 4;
   static constexpr int kSteps = Reach > 2 ? 1 : 2;
+  // blocks on a processor, at least: 128 registers a thread for two, 80 for three
+  static constexpr int kBlocks = kParts == 2 ? 1 : Eighths == 2 ? 3 : 2;
   static constexpr int kTogether = Beside > 0 ? 2 : 4;
   // copies through registers that are under way; as many as there are registers for
   static constexpr int kBatch = kParts == 2 ? 8 : Eighths == 2 || Reach > 2 ? 2 : 4;
@@ -49,7 +51,8 @@ struct WeightForm {
 // A block sums the taps of a channel over its jobs, into `output` or, where
 // blocks share them, into partial[split][channel].
 template <typename T, int Eighths, int Reach, int Beside>
-__global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eighths>)
+__global__ void __launch_bounds__(kWeightWarps* kWarpSize,
+                                  kNewCompiler ? 1 : WeightForm<T, Eighths, Reach, Beside>::kBlocks)
     weight_mma_kernel(const T* input, const T* grad, T* output, float* partial,
                       ConvShape s, WeightTile t) {
 #if SMPCONV_MM_HAS_MMA
@@ -159,8 +162,11 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
       for (int step = phase; step < steps; step += t.phases) {
         const int y = top + (kSteps == 2 ? step / 2 * 4 + step % 2 : step);
         const int first = y + first_u + 2 * first_own - padding;  // row of the first pair
-        if (y >= bottom || first + 2 * (pairs + kSteps - 1) <= lowest || first >= until)
-          continue;
+        // pairs of rows of x that are on the map, if only by one row
+        const int first_m = larger(0, (lowest - first) >> 1);
+        const int last_m = smaller(pairs + kSteps - 2, (until - 1 - first) >> 1);
+        if (y >= bottom || first_m > last_m) continue;
+        const int first_own_row = first + lane_row;
         const int grad_at = wrapped(grad_slot + y + lane_step - top, t.grad_rows);
         const Element* grad_row = y + lane_step < bottom
                                       ? my_grads + grad_at * t.grad_row_pitch +
@@ -180,12 +186,13 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
             }
 #pragma unroll
           for (int m = 0; m < kPairs + kSteps - 1; ++m) {
-            const int row = first + 2 * m;
-            if (row + 1 < lowest || row >= until || m >= pairs + kSteps - 1) continue;
-            const int own = row + lane_row, at = wrapped(live_slot + own - live, t.rows);
-            const Element* map_row = own >= lowest && own < until
-                                         ? my_maps + at * t.row_pitch + part * (kMembers * kPitch)
-                                         : zeros;
+            if (m < first_m || m > last_m) continue;
+            const int own = first_own_row + 2 * m;
+            const int at = wrapped(live_slot + own - live, t.rows);
+            const Element* map_row =
+                unsigned(own - lowest) < unsigned(until - lowest)
+                    ? my_maps + at * t.row_pitch + part * (kMembers * kPitch)
+                    : zeros;
 #pragma unroll
             for (int e = chunk; e < smaller(chunk + kTogether, Eighths); ++e) {
               unsigned a[kParts][4];

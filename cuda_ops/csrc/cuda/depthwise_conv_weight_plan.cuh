@@ -26,7 +26,7 @@ WeightSizes weight_sizes() {
       blocks += e - f + Beside <= Reach && f - Beside - e <= Reach;
   return {Eighths,       Beside,         Form::kPairs,
           blocks,        Form::kPitch,   Form::kGradPitch,
-          Form::kZeros,  Form::shared_of_sums(1), kWeightBlocks<T, Eighths>};
+          Form::kZeros,  Form::shared_of_sums(1), Form::kBlocks};
 }
 
 // Rows of x that the members of segments of `segment` rows have, and pairs of rows of

@@ -28,10 +28,13 @@ struct WeightSmallForm {
   static constexpr int kPairs = (Rows + 1) / 2, kOffsets = 2 * Eighths - 1;
   static constexpr int kFirst = 1 - Rows;  // distance
   static constexpr int kDistances = 2 * kPairs - 1 - kFirst;
-  static constexpr int kTiles = Eighths == 1 ? kDistances : 7;
+  static constexpr int kTiles = 7;
   static constexpr int kGroups = (kDistances + kTiles - 1) / kTiles;
   static constexpr int kWarps = Eighths == 1 ? 8 : kGroups;
-  static constexpr int kBlocks = kParts == 2 ? 1 : Eighths == 1 ? 3 : kGroups > 4 ? 3 : 4;
+  // blocks on a processor, at least: as many as there are registers for
+  static constexpr int kBlocks = kParts == 2 || kGroups > 4 ? 1 : 3;
+  // copies through registers that are under way
+  static constexpr int kBatch = Eighths == 1 ? 16 : kParts == 2 ? 8 : 2;
   static constexpr int kPitch = 8 * ((kParts * Eighths) | 1);
   // of a row of 16 members: copies of several rows are to meet different banks
   static constexpr int kRow = kMembers * kPitch + (Eighths == 1 ? 8 : 16);
@@ -94,7 +97,7 @@ __device__ __forceinline__ void add_small(Sums& sum, const typename Form::Elemen
 // blocks share them, into partial[split][channel].
 template <typename T, int Rows, int Eighths>
 __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWarpSize,
-                                  WeightSmallForm<T, Rows, Eighths>::kBlocks)
+                                  kNewCompiler ? 1 : WeightSmallForm<T, Rows, Eighths>::kBlocks)
     weight_small_mma_kernel(const T* input, const T* grad, T* output, float* partial,
                             ConvShape s, WeightSmallTile t) {
 #if SMPCONV_MM_HAS_MMA
@@ -118,10 +121,9 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
 
   // Loads a job: maps of x, then maps of g, each [channel][part].
   int load_job = split, load_buffer = 0;
-  const auto load = [&](auto batch) {
-    constexpr int kBatch = decltype(batch)::value;
+  const auto load = [&] {
     if (load_job < t.jobs) {
-#pragma unroll
+#pragma unroll 1
       for (int which = 0; which < 2; ++which) {
         WeightRowsToLoad<T> w;
         w.from = {(which ? grad : input) + first_channel * area, s.width, 0};
@@ -134,11 +136,11 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
         w.slot = w.first = 0;
         if constexpr (sizeof(T) == 2) {
           if (t.vector == 0) {
-            load_pairs<kBatch>(w, t.copy, load_job * t.parts, t.parts, s);
+            load_pairs<Form::kBatch>(w, t.copy, load_job * t.parts, t.parts, s);
             continue;
           }
         }
-        load_parts<kBatch>(w, t.copy, load_job * t.parts, t.parts, t.vector, s);
+        load_parts<Form::kBatch>(w, t.copy, load_job * t.parts, t.parts, t.vector, s);
       }
       load_job += t.splits;
       load_buffer = load_buffer + 1 == t.buffers ? 0 : load_buffer + 1;
@@ -146,7 +148,6 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
     copy_commit();
   };
 
-  for (int i = 0; i < t.ahead; ++i) load(std::integral_constant<int, 16>());
   const Element* my_x = maps + lane / 8 % 2 * Form::kRow +
                         (lane / 16 * 8 + lane % 8) * Form::kPitch +
                         own_channel * t.parts * Form::kMap;
@@ -155,10 +156,13 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
                            own_channel * t.parts * Form::kMap;
   float sum[Form::kTiles][Form::kOffsets][4] = {};
   int buffer = 0;
-  for (int job = split; job < t.jobs; job += t.splits) {
-    copy_wait_but(t.ahead - 1);
-    __syncthreads();
-    load(std::integral_constant<int, 4>());
+  for (int job = split, stage = -t.ahead; job < t.jobs; ++stage) {
+    if (stage >= 0) {
+      copy_wait_but(t.ahead - 1);
+      __syncthreads();
+    }
+    load();
+    if (stage < 0) continue;
     for (int part = phase; part < t.parts; part += t.phases) {
       const int at = (2 * buffer * units + part) * Form::kMap;
       const Element *x = my_x + at, *g = my_grad + at;
@@ -175,6 +179,7 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
       }
     }
     buffer = buffer + 1 == t.buffers ? 0 : buffer + 1;
+    job += t.splits;
   }
 
   copy_wait();
