@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 
 import torch
@@ -178,9 +179,9 @@ class _SMPConv(nn.Module):
         if self._depthwise2d and self._keeps_size():
             return ops.depthwise_conv2d(input, weight, bias)
         if self.causal and self.stride == self.dilation == (1,) and self.groups == 1:
-            first = self._empty()
-            remake = self._remake(first) if weight.requires_grad else None
-            return ops.causal_conv1d(input, weight[..., first:], bias, remake=remake)
+            weight = weight[..., self._empty() :]
+            with self._remade(weight):
+                return ops.causal_conv1d(input, weight, bias)
         if self.causal:
             input = F.pad(input, (self.dilation[0] * (self._size[0] - 1), 0))
         return _CONV[self.ndim](
@@ -193,23 +194,34 @@ class _SMPConv(nn.Module):
             return 0  # a GPU would have to be waited for
         return 0 if torch.compiler.is_compiling() else self.kernel.first_tap()
 
-    def _remake(self, first: int) -> Callable[[], Tensor] | None:
-        """What makes a long kernel again in the backward pass."""
+    def _remade(self, weight: Tensor) -> AbstractContextManager:
+        """Keep a long kernel for the backward pass as the points that make it."""
         long = prod(self._size) * self.in_channels * self.out_channels > _LONG
-        if self.kernel is None or not long or torch.compiler.is_compiling():
-            return None
-        versions = [p._version for p in self.kernel.parameters()]
+        if not (self.kernel and long and weight.requires_grad):
+            return nullcontext()
+        if torch.compiler.is_compiling():
+            return nullcontext()
+        parameters = list(self.kernel.parameters())
+        versions = [p._version for p in parameters]
+        storage, dtype = weight.untyped_storage().data_ptr(), weight.dtype
+
+        def pack(saved: Tensor) -> Tensor | tuple:
+            if saved.untyped_storage().data_ptr() != storage:
+                return saved
+            return saved.size(), saved.stride(), saved.storage_offset()
 
         @torch.no_grad()
-        def remake() -> Tensor:
-            if versions != [p._version for p in self.kernel.parameters()]:
+        def unpack(kept: Tensor | tuple) -> Tensor:
+            if isinstance(kept, Tensor):
+                return kept
+            if versions != [p._version for p in parameters]:
                 raise RuntimeError(
                     'points were changed in place between the forward and the '
                     'backward pass; call backward() before optimizer.step()'
                 )
-            return self.kernel.make_kernel()[..., first:]
+            return self.kernel.make_kernel().to(dtype).as_strided(*kept)
 
-        return remake
+        return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
     def _keeps_size(self) -> bool:
         return (
