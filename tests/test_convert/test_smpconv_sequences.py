@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from tolerances import assert_close
 
+from smpconv_mm.checkpoint import load, load_into
 from smpconv_mm.convert.files import convert_smpconv_file
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import CheckpointError, load, load_into
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
@@ -164,7 +165,6 @@ def test_logits_of_the_original(task, args, size, tmp_path):
     for change in changes:
         key, value = change.split('=')
         cfg.merge_from_dict({key: json.loads(value.lower())})
-    cfg.model.head.in_channels = args[0][-1]
     model = MODELS.build(cfg.model).eval()
     load_into(model, tmp_path / 'dst.pth')
     g = torch.Generator().manual_seed(1)
@@ -207,7 +207,7 @@ def test_kernels_that_never_ran_have_the_published_size(tmp_path):
         if key.endswith('train_length'):
             sd[key].zero_()
     report, _, config = convert(sd, 'char', tmp_path)
-    assert report.backbone['kernel_size'] == 182 and ' with ' not in config
+    assert 'kernel_size' not in report.backbone and ' with ' not in config
 
 
 @pytest.mark.parametrize(

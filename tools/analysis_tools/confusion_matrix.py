@@ -1,28 +1,32 @@
 """Test a classifier and draw its confusion matrix."""
 
+from __future__ import annotations
+
 import argparse
 import tempfile
 
 from mmengine.config import DictAction
 
-from smpconv_mm.utils import runner as utils
+from smpconv_mm.engine.config import check_data, load_config
+from smpconv_mm.engine.runner import build_runner
+from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import draw_confusion, save_figure
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file of a classifier')
     parser.add_argument('checkpoint', help='its checkpoint')
     parser.add_argument('--out', default='confusion_matrix.png', help='picture')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
-    with utils.plain_errors(), tempfile.TemporaryDirectory() as work_dir:
-        cfg = utils.load_config(args.config, args.cfg_options)
-        utils.check_data(cfg, ('test',))
+    args = parser.parse_args(argv)
+    with plain_errors(), tempfile.TemporaryDirectory() as work_dir:
+        cfg = load_config(args.config, args.cfg_options)
+        check_data(cfg, ('test',))
         cfg.work_dir = work_dir
         cfg.load_from = args.checkpoint
         cfg.test_evaluator = dict(type='ConfusionMatrix')
-        runner = utils.build_runner(cfg)
+        runner = build_runner(cfg)
         matrix = runner.test()['confusion_matrix/result']
         classes = runner.test_loop.dataloader.dataset.metainfo.get('classes')
         save_figure(draw_confusion(matrix, classes), args.out)
