@@ -303,7 +303,9 @@ class KernelConv1d(KernelConv):
             weight (Tensor): The kernel, or a part of it.
         """
         kernel = self.kernel
-        long = weight.requires_grad and prod(self._size) * prod(weight.shape[:2]) > _LONG
+        long = (
+            weight.requires_grad and prod(self._size) * prod(weight.shape[:2]) > _LONG
+        )
         if kernel is None or not kernel.remade_in_backward or not long:
             return nullcontext()
         if torch.compiler.is_compiling():
