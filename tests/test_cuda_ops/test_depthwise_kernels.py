@@ -111,13 +111,28 @@ MUTANTS = [
      '  copy_wait();\n\n', 'conv'),
     ('no wait for the copies', MMA, '  copy_wait();\n  __syncthreads();\n\n',
      '  __syncthreads();\n\n', 'conv'),
-    ('one tap too few', MMA, 'v + e < s.kernel_width)', 'v + e < s.kernel_width - 1)',
+    ('one tap too few', MMA, 'v >= 0 && v < s.kernel_width)',
+     'v >= 0 && v < s.kernel_width - 1)', 'conv'),
+    ('last row lost', MMA, 'u <= last;', 'u < last;', 'conv'),
+    ('same taps for both rows', MMA, '4 * k - i * kLine', '4 * k', 'conv'),
+    ('rows beyond the map are read', MMA, 'there ? line[tile] : no_row', 'line[tile]',
      'conv'),
-    ('last row lost', MMA, 'step < last;', 'step < last - 1;', 'conv'),
-    ('band not moved', MMA, 'band[i][k] = band[i - 1][k];', 'band[i][k] = band[i][k];',
+    ('one row too many is written', MMA, 'height - y : 0', 'height - y + 1 : 0', 'conv'),
+    ('words of neighbours not exchanged', MMA, 'odd ? word[j] : next, 1)',
+     'odd ? word[j] : next, 0)', 'conv'),
+    ('no barrier before the outputs leave', MMA, 'if (kStaged) {\n    __syncthreads();',
+     'if (kStaged) {', 'conv'),
+    ('first task lost', MMA, '*queue = 0', '*queue = 1', 'conv'),
+    ('every lane takes a task', MMA, 'if (lane == 0) task =', 'task =', 'conv'),
+    ('taps turned in one direction', MMA, 'first + step *', 'first +', 'conv'),
+    ('no zeros beside the map', MAPS, 'const bool inside = x * Vector < w.columns;',
+     'const bool inside = true;', 'conv'),
+    ('images skipped in copies', MAPS, 'source += teams * stride;', 'source += stride;',
      'conv'),
-    ('one row too many is written', MMA, 'top + i >= s.height', 'top + i > s.height',
-     'conv'),
+    ('images skipped in short copies', MAPS, 'source[k * teams * stride]',
+     'source[k * stride]', 'conv'),
+    ('runs of outputs shortened', MAPS, 'across = count / Vector',
+     'across = count / Vector - 1', 'conv'),
     ('ring overrun', MAPS, 'at = at >= ring ?', 'at = at > ring ?', 'weight'),
     ('no barrier between chunks', WEIGHT,
      '      copy_wait();\n      __syncthreads();\n      if (bottom',
@@ -146,25 +161,31 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-# A ring of rows that turns, several jobs a block, more warps than work.
+# A ring of rows that turns, several jobs a block, more warps than work; for the
+# convolution also maps whose rows are copied by fours, pairs and singles, and outputs
+# that pass through shared memory.
 HARD = (18, 1, 41, 20, 33, 11)
+HARD_CONV = [HARD, (34, 1, 6, 14, 5, 9), (36, 1, 5, 7, 5, 5)]
 
 
 @functools.lru_cache
-def hard_case():
-    tensors = make(HARD, torch.bfloat16)
+def hard_case(shape):
+    tensors = make(shape, torch.bfloat16)
     return tensors, reference(*tensors)
 
 
 def find_mistake(mutant, what, seed):
-    (x, weight, bias, grad), (out, _, dw) = hard_case()
     options = dict(
         mma=not what.startswith('simt'), shared=90 << 10, processors=0, seed=seed
     )
-    if what.endswith('conv'):
-        assert_close(mutant.conv(x, weight, bias, **options), out, 1e-2)
-    else:
+    if what.endswith('weight'):
+        (x, _, _, grad), (_, _, dw) = hard_case(HARD)
         assert_close(mutant.weight(x, grad, *HARD[4:], **options), dw, 2e-2)
+        return
+    for shape in HARD_CONV:
+        (x, weight, bias, grad), (out, dx, _) = hard_case(shape)
+        assert_close(mutant.conv(x, weight, bias, **options), out, 1e-2)
+        assert_close(mutant.conv(grad, weight, flip=True, **options), dx, 1e-2)
 
 
 @pytest.mark.parametrize('what', ['conv', 'weight', 'simt conv', 'simt weight'])
