@@ -31,6 +31,9 @@ def run_tool():
         command = [sys.executable, ROOT / 'tools' / name, *map(str, args)]
         if name.endswith('.sh'):
             command = ['bash', *command[1:]]
+        elif not name.endswith('.py'):
+            command[1:2] = ['-m', name]
+            kwargs.setdefault('cwd', ROOT)
         environment = {
             **os.environ,
             'VIRTUAL_ENV': sys.prefix,

@@ -1,0 +1,205 @@
+"""Train variants of a config with several seeds, and compare them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from mmengine.config import Config
+
+from smpconv_mm.checkpoint import atomic_path
+from smpconv_mm.engine.config import check_data, load_config, set_resume
+from smpconv_mm.engine.runner import build_runner
+from smpconv_mm.errors import UsageError
+
+
+@dataclass
+class Run:
+    """A finished training.
+
+    Attributes:
+        variant (str): Its name.
+        seed (int): Of all random numbers.
+        metrics (dict[str, float]): Of the last weights on the validation data.
+        seconds (float): Training time, of the last part if it was resumed.
+        settings (str): Hash of the whole config.
+    """
+
+    variant: str
+    seed: int
+    metrics: dict[str, float]
+    seconds: float
+    settings: str
+
+
+def variants_of(cfg: Config, names: Sequence[str] | None = None) -> dict[str, dict]:
+    """Variants that a config lists, or some of them.
+
+    The config has a variable ``ablation``: names and their changes to the
+    config, as for ``--cfg-options``::
+
+        ablation = {
+            'published': {},
+            'fixed-radii': {'model.backbone.kernel_cfg.learn_radius': False},
+        }
+
+    Raises:
+        UsageError: If there is none, or a name is unknown.
+    """
+    variants = cfg.get('ablation')
+    if not variants:
+        raise UsageError(
+            f'{cfg.filename} has no variants; add ablation = '
+            "{'name': {'key': value}, ...}, each as for --cfg-options"
+        )
+    unknown = [name for name in names or [] if name not in variants]
+    if unknown:
+        raise UsageError(f'variants {unknown} are unknown; there are {list(variants)}')
+    return {name: dict(variants[name]) for name in names or variants}
+
+
+def run_ablation(
+    config: str,
+    variants: dict[str, dict],
+    seeds: Sequence[int],
+    work_dir: str | Path,
+    options: dict | None = None,
+) -> Iterator[Run]:
+    """Train every variant with every seed, one after the other.
+
+    A run that has finished is read, one that was interrupted is resumed.
+
+    Args:
+        config (str): Config file.
+        variants (dict[str, dict]): See :func:`variants_of`.
+        seeds (Sequence[int]): A run each.
+        work_dir (str | Path): A folder ``VARIANT/seed_N`` is made a run.
+        options (dict, optional): Changes to all variants.
+
+    Raises:
+        UsageError: If a finished run was made with other settings.
+    """
+    for seed in seeds:
+        for variant, changes in variants.items():
+            settings = {**(options or {}), **changes, 'randomness.seed': seed}
+            cfg = load_config(config, settings)
+            cfg.pop('ablation', None)
+            text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+            digits = hashlib.sha256(text.encode()).hexdigest()[:16]
+            folder = Path(work_dir, variant, f'seed_{seed}')
+            written = folder / 'result.json'
+            if written.is_file():
+                run = Run(**json.loads(written.read_text()))
+                if run.settings != digits:
+                    raise UsageError(
+                        f'{written} is of a run with other settings; remove {folder} '
+                        'or choose another --work-dir'
+                    )
+                yield run
+                continue
+            run = _train(cfg, variant, seed, folder, digits)
+            with atomic_path(written) as path:
+                path.write_text(json.dumps(asdict(run), indent=1))
+            yield run
+
+
+def _train(cfg: Config, variant: str, seed: int, folder: Path, settings: str) -> Run:
+    check_data(cfg, ('train', 'val'))
+    cfg.work_dir = str(folder)
+    # one a run: MMEngine keeps loggers and visualizers by name
+    cfg.experiment_name = f'{variant}-{seed}'
+    cfg.log_level = 'WARNING'
+    set_resume(cfg, 'auto')
+    start = time.perf_counter()
+    runner = build_runner(cfg)
+    runner.train()
+    seconds = time.perf_counter() - start
+    metrics = {key: float(value) for key, value in runner.val_loop.run().items()}
+    return Run(variant, seed, metrics, seconds, settings)
+
+
+@dataclass
+class Row:
+    """A variant in the table.
+
+    Attributes:
+        variant (str): Its name.
+        values (list[float]): Metric, a seed each.
+        mean, std (float): Of ``values``; the sample's standard deviation.
+        difference, error (float): Mean over seeds of the difference to the
+            first variant with the same seed, and its standard error.
+    """
+
+    variant: str
+    values: list[float]
+    mean: float
+    std: float
+    difference: float
+    error: float
+
+
+def compare(runs: Sequence[Run], metric: str | None = None) -> tuple[str, list[Row]]:
+    """Means and spreads of a metric, a row a variant.
+
+    Args:
+        runs (Sequence[Run]): Every variant with the same seeds.
+        metric (str, optional): Defaults to None: the first that was measured.
+
+    Returns:
+        tuple: The metric and the rows, in order of appearance.
+
+    Raises:
+        UsageError: If the metric was not measured.
+    """
+    measured = list(runs[0].metrics)
+    metric = metric or measured[0]
+    if metric not in measured:
+        raise UsageError(f'metric {metric!r} was not measured; there are {measured}')
+    values: dict[str, list[float]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        values.setdefault(run.variant, []).append(run.metrics[metric])
+    names = list(dict.fromkeys(run.variant for run in runs))
+    rows = []
+    for name in names:
+        pairs = [a - b for a, b in zip(values[name], values[names[0]])]
+        number = len(pairs)
+        rows.append(
+            Row(
+                name,
+                values[name],
+                mean(values[name]),
+                stdev(values[name]) if number > 1 else 0.0,
+                mean(pairs),
+                stdev(pairs) / number**0.5 if number > 1 else 0.0,
+            )
+        )
+    return metric, rows
+
+
+def cells(row: Row) -> list[str]:
+    """A row as text: variant, mean and spread, difference, all values."""
+    return [
+        row.variant,
+        f'{row.mean:.2f} ± {row.std:.2f}',
+        f'{row.difference:+.2f} ± {row.error:.2f}',
+        ', '.join(f'{value:.2f}' for value in row.values),
+    ]
+
+
+HEADINGS = ('variant', 'mean ± deviation', 'to the first ± error', 'every seed')
+
+
+def write_table(metric: str, rows: Sequence[Row], work_dir: str | Path) -> None:
+    """Write ``ablation.md`` and ``ablation.json``."""
+    lines = [f'`{metric}`', '', f'| {" | ".join(HEADINGS)} |', '| --- ' * 4 + '|']
+    lines += [f'| {" | ".join(cells(row))} |' for row in rows]
+    with atomic_path(Path(work_dir, 'ablation.md')) as path:
+        path.write_text('\n'.join(lines) + '\n')
+    with atomic_path(Path(work_dir, 'ablation.json')) as path:
+        table = dict(metric=metric, rows=[asdict(row) for row in rows])
+        path.write_text(json.dumps(table, indent=1))

@@ -1,0 +1,115 @@
+"""One network of a config as a function of one tensor, for exporting and timing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+
+from smpconv_mm.checkpoint import check_fits, load, state_dict_of
+from smpconv_mm.layers import switch_to_deploy
+from smpconv_mm.ops import use_backend
+from smpconv_mm.registry import MODELS
+
+_PROBE = 512  # side of the map on which the stride is read off; a power of two
+
+
+class Network(nn.Module):
+    """A classifier's scores, or the maps of the backbone of any other model.
+
+    Args:
+        cfg (Config): Config of a classifier, of a detector or a segmenter, whose
+            backbone is taken, or one whose ``model`` is itself a backbone.
+
+    Input: normalised images (N, in_channels, H, W), or sequences
+    (N, in_channels, L). Output: scores before the softmax, (N, classes), or a
+    tuple of maps (N, C_i, H_i, W_i).
+
+    Attributes:
+        classifier (bool): Whether the output is scores.
+        in_channels (int): Channels of the input.
+        ndim (int): 2 for images, 1 for sequences.
+        preprocessing (str): How the config normalises the input, in words.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        model = cfg.model
+        self.classifier = 'backbone' in model and model.type.endswith('Classifier')
+        self._whole = self.classifier or 'backbone' not in model
+        with DefaultScope.overwrite_default_scope(
+            cfg.get('default_scope', 'mmpretrain')
+        ):
+            self.model = MODELS.build(model if self._whole else model.backbone)
+        backbone = self._backbone()
+        self.in_channels = getattr(backbone, 'in_channels', 3)
+        self.ndim = getattr(backbone, 'ndim', 2)
+        self.preprocessing = _preprocessing(cfg)
+        self.eval()
+
+    def _backbone(self) -> nn.Module:
+        return self.model.backbone if self.classifier else self.model
+
+    def forward(self, input: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Scores, or a tuple of maps."""
+        if self.classifier:
+            return self.model(input, mode='tensor')
+        return tuple(self.model(input))
+
+    def load(self, path: str | Path) -> None:
+        """Load a checkpoint, in training or in deploy form, of the whole model.
+
+        Raises:
+            CheckpointError: If it cannot be read or does not fit.
+        """
+        checkpoint = load(path)
+        state_dict = state_dict_of(checkpoint)
+        if (checkpoint.get('meta') or {}).get('deploy'):
+            self.deploy()
+        if not self._whole:
+            prefix = 'backbone.'
+            state_dict = {
+                key.removeprefix(prefix): value
+                for key, value in state_dict.items()
+                if key.startswith(prefix)
+            }
+        check_fits(self.model, state_dict, path)
+        self.model.load_state_dict(state_dict)
+
+    def deploy(self) -> Network:
+        """Bring the network into deploy form, in place."""
+        switch_to_deploy(self.model)
+        return self
+
+    def stride(self) -> int:
+        """Pixels of the input to a place of the smallest map; in deploy form."""
+        shape = (1, self.in_channels, *(_PROBE,) * self.ndim)
+        # shapes only, nothing is computed
+        with torch.no_grad(), plain_convolutions():
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                maps = self._backbone()(torch.empty(shape))
+        sides = [min(m.shape[2:]) for m in maps if m.dim() == self.ndim + 2]
+        return max((round(_PROBE / side) for side in sides), default=1)
+
+
+@contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """Convolve by torch's own operators, which exporters and every device know."""
+    with use_backend('depthwise_conv2d', 'conv2d'):
+        with use_backend('causal_conv1d', 'direct'):
+            yield
+
+
+def _preprocessing(cfg: Config) -> str:
+    settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+    if 'mean' not in settings:
+        return 'none'
+    turned = settings.get('to_rgb') or settings.get('bgr_to_rgb')
+    order = 'from BGR to RGB, ' if turned else ''
+    return f'{order}(x - {list(settings["mean"])}) / {list(settings["std"])}'

@@ -1,0 +1,231 @@
+"""Speed of whole networks at inference, as ratios in one run."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import statistics
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
+
+from . import complexity
+from .benchmark import measure
+from .models import Network
+
+FORMS = ('deploy', 'channels-last', 'compile')
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network and the form in which it runs.
+
+    Attributes:
+        config (str): Config file, or ``'package::folder/name.py'``.
+        forms (frozenset[str]): Some of :data:`FORMS`; without any, the training
+            form in eval mode.
+    """
+
+    config: str
+    forms: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Contender:
+        """Read ``'CONFIG+deploy+channels-last'``.
+
+        Raises:
+            UsageError: If a form is unknown.
+        """
+        config, *forms = text.split('+')
+        unknown = set(forms) - set(FORMS)
+        if unknown:
+            raise UsageError(
+                f'{text}: unknown form {min(unknown)!r}; choose of {", ".join(FORMS)}'
+            )
+        return cls(config, frozenset(forms))
+
+    def __str__(self) -> str:
+        """Name of the file and the forms."""
+        return '+'.join(
+            [Path(self.config).stem, *(f for f in FORMS if f in self.forms)]
+        )
+
+    @torch.no_grad()
+    def build(self, shape: Sequence[int], device: str) -> tuple[Network, Tensor]:
+        """The network with random weights, and one input of ``shape``.
+
+        Raises:
+            UsageError: If deploy form gives other outputs than training form.
+        """
+        torch.manual_seed(0)
+        network = Network(load_config(self.config))
+        shape = tuple(shape) * network.ndim if len(shape) == 1 else tuple(shape)
+        x = torch.randn(1, network.in_channels, *shape)
+        if 'deploy' in self.forms:
+            before = _last(network(x))
+            error = (_last(network.deploy()(x)) - before).abs().max()
+            error = float(error / before.abs().max().clamp(min=1e-30))
+            if not error <= 1e-3:
+                raise UsageError(
+                    f'{self}: deploy form differs by {error:.1e} (relative) from the '
+                    'training form'
+                )
+        network.requires_grad_(False).to(device)
+        x = x.to(device)
+        if 'channels-last' in self.forms:
+            network.to(memory_format=torch.channels_last)
+        return network, x
+
+    def runner(self, network: Network, x: Tensor, batch: int) -> Callable[[], object]:
+        """What is timed: one forward pass of ``batch`` inputs."""
+        inputs = x.repeat(batch, *(1,) * (x.dim() - 1))
+        if 'channels-last' in self.forms:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        called: Callable = network
+        if 'compile' in self.forms:
+            # with weights as constants, which can be laid out and fused ahead
+            called = torch.compile(network, options={'freezing': True})
+
+        def run() -> object:
+            # the compiler freezes under no_grad, not in inference mode
+            with torch.no_grad():
+                return called(inputs)
+
+        return run
+
+
+def compare(
+    contenders: Sequence[Contender],
+    batches: Sequence[int] = (1, 8),
+    shape: Sequence[int] = (224,),
+    device: str = 'cpu',
+    rounds: int = 5,
+    seconds: float = 1.0,
+    report: Callable[[dict], object] = lambda row: None,
+) -> list[dict]:
+    """Time contenders by turns.
+
+    Each round times all of them, so that a machine that is slower for a while is
+    so for all; a ratio is the median of the rounds' ratios to the first
+    contender. Weights are random.
+
+    Args:
+        contenders (Sequence[Contender]): What is compared, the first with all
+            others.
+        batches (Sequence[int]): Numbers of inputs. Defaults to (1, 8).
+        shape (Sequence[int]): Size of an input; one number: a square. Defaults
+            to (224, ).
+        device (str): Defaults to ``'cpu'``.
+        rounds (int): Defaults to 5.
+        seconds (float): For which a contender runs in a round, at least three
+            times. Defaults to 1.
+        report (Callable): Called with each row when it is there.
+
+    Returns:
+        list[dict]: A row a batch and contender: ``contender``, ``batch``, ``ms``
+        (median), ``per_s`` (inputs a second), ``ratio`` (times slower than the
+        first), ``gmacs`` (multiply-adds of an input), ``ms_per_gmac``,
+        ``peak_mib`` (CPU: resident memory that a process of its own needs above
+        its size before the network; GPU: weights and maps), and ``share``, the
+        operators' shares of the time.
+
+    Raises:
+        UsageError: If a config does not exist, or deploy form is not equal.
+    """
+    built = [contender.build(shape, device) for contender in contenders]
+    gmacs = [complexity.measure(net, x.shape[1:]).total / 1e9 for net, x in built]
+    rows = []
+    for batch in batches:
+        runs = [c.runner(*pair, batch) for c, pair in zip(contenders, built)]
+        times: list[list[float]] = [[] for _ in runs]
+        for _ in range(rounds):
+            for run, found in zip(runs, times):
+                found.append(measure(run, device, seconds))
+        for i, contender in enumerate(contenders):
+            ms = statistics.median(times[i])
+            ratios = [t / first for t, first in zip(times[i], times[0])]
+            rows.append(
+                dict(
+                    contender=str(contender),
+                    batch=batch,
+                    ms=ms,
+                    per_s=1e3 * batch / ms,
+                    ratio=statistics.median(ratios),
+                    gmacs=gmacs[i],
+                    ms_per_gmac=ms / batch / gmacs[i],
+                    peak_mib=_peak(contender, built[i], batch, shape, device, runs[i]),
+                    share=_shares(runs[i], device),
+                )
+            )
+            report(rows[-1])
+    return rows
+
+
+def _last(out: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return out[-1] if isinstance(out, tuple) else out
+
+
+def _shares(run: Callable[[], object], device: str) -> dict[str, float]:
+    """Share of the time by operator, those of a hundredth and more."""
+    activities = [ProfilerActivity.CPU]
+    kind = 'self_cpu_time_total'
+    if device != 'cpu':
+        activities.append(ProfilerActivity.CUDA)
+        kind = 'self_device_time_total'
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Warning: Profiler clears events')
+        with profile(activities=activities) as found:
+            for _ in range(3):
+                run()
+    times = {event.key: getattr(event, kind) for event in found.key_averages()}
+    total = sum(times.values()) or 1
+    ordered = sorted(times.items(), key=lambda item: -item[1])
+    return {key: round(t / total, 3) for key, t in ordered if t >= total / 100}
+
+
+def _peak(contender, built, batch, shape, device, run) -> float | None:
+    if device != 'cpu':
+        others = torch.cuda.memory_allocated()
+        others -= sum(t.nbytes for t in built[0].state_dict().values())
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return (torch.cuda.max_memory_allocated() - others) / 2**20
+    if not Path('/proc/self/clear_refs').exists():
+        return None  # Linux alone tells
+    # a fresh process: what others have freed would be used again
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        threads = torch.get_num_threads()
+        return pool.apply(_peak_of_process, (contender, batch, tuple(shape), threads))
+
+
+def _peak_of_process(contender, batch, shape, threads) -> float:
+    torch.set_num_threads(threads)
+    before = _resident('VmRSS')
+    network, x = contender.build(shape, 'cpu')
+    run = contender.runner(network, x, batch)
+    if 'compile' in contender.forms:
+        run()  # the compiler's own memory is not counted as far as it is freed
+    gc.collect()
+    # give back what building has left in the heap, where the C library can
+    getattr(ctypes.CDLL(None), 'malloc_trim', lambda pad: None)(0)
+    Path('/proc/self/clear_refs').write_text('5')  # forgets the peak so far
+    run()
+    return _resident('VmHWM') - before
+
+
+def _resident(what: str) -> float:
+    """Resident memory of this process in MiB: ``VmRSS`` now, ``VmHWM`` at most."""
+    for line in Path('/proc/self/status').read_text().splitlines():
+        name, _, value = line.partition(':')
+        if name == what:
+            return int(value.split()[0]) / 1024
+    raise RuntimeError(f'/proc/self/status has no {what}')

@@ -1,0 +1,13 @@
+"""What other packages' versions force on us, a file a package."""
+
+
+def set_up() -> None:
+    """Check the OpenMMLab packages, and mend how MMEngine reads checkpoints.
+
+    Called once, when this package is imported where MMEngine is installed.
+    """
+    from .mmengine import read_and_write_safely
+    from .stack import check_stack
+
+    check_stack()
+    read_and_write_safely()

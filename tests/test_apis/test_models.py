@@ -1,0 +1,38 @@
+"""One network of a config."""
+
+from pathlib import Path
+
+import pytest
+
+from smpconv_mm.apis.models import Network
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    'config, stride, ndim, channels',
+    [
+        ('smpnet-micro_1xb64_digits.py', 8, 2, 3),
+        ('smp-resnet_1xb64_cifar10.py', 1, 2, 3),
+        ('smp-tcn_1xb64_digits.py', 1, 1, 1),
+        ('smpnet-tiny_4xb256_in1k.py', 32, 2, 3),
+    ],
+)
+def test_stride(config, stride, ndim, channels):
+    network = Network(load_config(str(ROOT / 'configs/smpconv' / config))).deploy()
+    assert (network.stride(), network.ndim) == (stride, ndim)
+    assert network.in_channels == channels and network.classifier
+
+
+def test_configs_of_packages():
+    # its base imports something, which MMEngine takes for another style
+    cfg = load_config('mmpretrain::replknet/replknet-31B_32xb64_in1k.py')
+    assert cfg.model.backbone.type == 'RepLKNet'
+    network = Network(load_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py'))
+    assert network.stride() == 8 and network.classifier
+    with pytest.raises(UsageError, match="package 'mmnothing' is not installed"):
+        load_config('mmnothing::a/b.py')
+    with pytest.raises(UsageError, match=r"'mmpretrain::no/b.py' does not exist"):
+        load_config('mmpretrain::no/b.py')

@@ -1,0 +1,185 @@
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.fileio import get_file_backend
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+import smpconv_mm  # noqa: F401  makes MMEngine's types loadable
+from smpconv_mm import checkpoint as ckpt
+from smpconv_mm.errors import CheckpointError
+
+
+class Payload:
+    """Writes a file when it is unpickled without care."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
+
+
+class Open:
+    """Would read an attribute of an allowed type."""
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_mmengine_checkpoint_loads_with_weights_only(tmp_path):
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1])
+    torch.save(
+        dict(
+            message_hub=dict(
+                log_scalars=dict(loss=buffer),
+                runtime_info=dict(best=np.float64(99.5), n=np.int64(3)),
+            ),
+            state_dict=dict(weight=torch.ones(2)),
+        ),
+        tmp_path / 'a.pth',
+    )
+    for read in (
+        ckpt.load,
+        lambda p: torch.load(p, weights_only=True),
+        lambda p: CheckpointLoader.load_checkpoint(str(p), 'cpu'),
+    ):
+        hub = read(tmp_path / 'a.pth')['message_hub']
+        assert hub['log_scalars']['loss'].mean() == 1.5
+        assert hub['runtime_info']['best'] == 99.5
+
+
+def test_state_of_every_scheduler_loads(tmp_path):
+    """One of them pickles a function of its own."""
+    from mmengine.optim import OneCycleLR
+
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
+    scheduler = OneCycleLR(optimizer, eta_max=0.1, total_steps=10)
+    torch.save(dict(param_schedulers=[scheduler.state_dict()]), tmp_path / 'a.pth')
+    (state,) = ckpt.load(tmp_path / 'a.pth')['param_schedulers']
+    scheduler.load_state_dict(state)
+
+
+def test_malicious_checkpoint_is_not_executed(tmp_path):
+    trace = tmp_path / 'executed'
+    torch.save(dict(state_dict={}, x=Payload(trace)), tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match=r'bad.pth was refused.*run code'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'), 'cpu')
+    assert not trace.exists()
+
+
+def test_getattr_is_not_opened(tmp_path):
+    torch.save(dict(x=Open()), tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match='refused'):
+        ckpt.load(tmp_path / 'bad.pth')
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'', '0 bytes.*truncated or not a PyTorch checkpoint'),
+        (b'not a checkpoint', 'not a PyTorch checkpoint'),
+        (pickle.dumps({'state_dict': 1})[:-3], 'not a PyTorch checkpoint'),
+        ('half', 'truncated'),
+    ],
+    ids=['empty', 'text', 'cut pickle', 'cut checkpoint'],
+)
+def test_broken_files(content, message, tmp_path):
+    path = tmp_path / 'broken.pth'
+    if content == 'half':
+        torch.save(dict(state_dict=dict(weight=torch.ones(1000))), path)
+        content = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as info:
+        ckpt.load(path)
+    assert 'broken.pth' in str(info.value)
+
+
+def test_missing_and_foreign_files(tmp_path):
+    with pytest.raises(CheckpointError, match='no.pth does not exist'):
+        ckpt.load(tmp_path / 'no.pth')
+    torch.save([1, 2], tmp_path / 'list.pth')
+    with pytest.raises(CheckpointError, match='holds a list, expected a dict'):
+        ckpt.load(tmp_path / 'list.pth')
+
+
+def test_check_fits():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
+    ckpt.check_fits(model, model.state_dict(), 'x.pth')
+    other = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 5), nn.Linear(5, 1))
+    with pytest.raises(CheckpointError) as info:
+        ckpt.check_fits(model, other.state_dict(), 'x.pth')
+    text = str(info.value)
+    assert 'x.pth does not fit the model, which has 4 entries' in text
+    assert '2 unknown entries (2.weight, 2.bias)' in text
+    assert '1.weight (5, 3) instead of (4, 3)' in text
+    assert 'tools/model_converters' in text
+
+
+def test_load_into_strips_data_parallel(tmp_path):
+    model = nn.Linear(2, 3)
+    state = {f'module.{k}': v + 1 for k, v in model.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    ckpt.load_into(model, tmp_path / 'a.pth')
+    assert torch.equal(model.weight, state['module.weight'])
+
+
+class TestAtomic:
+    def test_failure_leaves_the_old_file(self, tmp_path):
+        path = tmp_path / 'a.pth'
+        path.write_bytes(b'old')
+        with pytest.raises(RuntimeError, match='disk'):
+            with ckpt.atomic_path(path) as temporary:
+                temporary.write_bytes(b'half')
+                raise RuntimeError('disk full')
+        assert path.read_bytes() == b'old'
+        assert [p.name for p in tmp_path.iterdir()] == ['a.pth']
+
+    def test_success(self, tmp_path):
+        path = tmp_path / 'folder' / 'a.pth'
+        ckpt.save(dict(a=torch.ones(1)), path)
+        assert ckpt.load(path)['a'].item() == 1
+        assert [p.name for p in path.parent.iterdir()] == ['a.pth']
+        assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+    def test_backend_of_mmengine(self, tmp_path, monkeypatch):
+        backend = get_file_backend(backend_args=dict(backend='atomic'))
+        path = tmp_path / 'a.bin'
+        backend.put(b'one', str(path))
+        assert path.read_bytes() == b'one'
+
+        def broken(*args):
+            raise OSError('no space')
+
+        monkeypatch.setattr(os, 'replace', broken)
+        with pytest.raises(OSError, match='no space'):
+            backend.put(b'two', str(path))
+        assert path.read_bytes() == b'one'
+        assert [p.name for p in tmp_path.iterdir()] == ['a.bin']
+
+
+def _umask():
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def test_find_latest(tmp_path):
+    assert ckpt.find_latest(tmp_path) is None
+    for i, name in enumerate(['epoch_1.pth', 'epoch_2.pth']):
+        (tmp_path / name).write_bytes(b'')
+        os.utime(tmp_path / name, (i, i))
+    pointer = tmp_path / 'last_checkpoint'
+    assert ckpt.find_latest(tmp_path).name == 'epoch_2.pth'
+    pointer.write_text(str(tmp_path / 'epoch_1.pth'))
+    assert ckpt.find_latest(tmp_path).name == 'epoch_1.pth'
+    for text in ('', str(tmp_path / 'epoch_9.pth')):  # a killed run
+        pointer.write_text(text)
+        assert ckpt.find_latest(tmp_path).name == 'epoch_2.pth'
+    pointer.write_text('/elsewhere/epoch_1.pth')  # the work dir was moved
+    assert ckpt.find_latest(tmp_path).name == 'epoch_1.pth'
