@@ -98,7 +98,7 @@ __device__ __forceinline__ void store_row(T* row, const float (&sum)[E][4], int 
       if (j % 2) continue;
       const unsigned next = j + 1 < E ? word[j + 1] : 0;
       const unsigned other = __shfl_xor_sync(~0u, odd ? word[j] : next, 1);
-      if (8 * j < count)
+      if (8 * j < count && (j + 1 < E || !odd))
         *reinterpret_cast<uint2*>(to) = odd ? uint2{other, next} : uint2{word[j], other};
     } else if (Vector == 2) {
       if (8 * j < count) *reinterpret_cast<unsigned*>(to) = word[j];

@@ -21,14 +21,14 @@ struct PassSettings {
 // A new pass with a plan adds its line.
 constexpr PassSettings kPasses[] = {
     {"conv", " tiles warps segment images stack shared "},
-    {"weight", " rows warps chunk splits shared "},
+    {"weight", " warps segment images chunk stages splits shared "},
 };
 
 inline int* setting(PlanSettings& s, const std::string& key) {
-  if (key == "rows") return &s.rows;
   if (key == "warps") return &s.warps;
   if (key == "segment") return &s.segment;
   if (key == "chunk") return &s.chunk;
+  if (key == "stages") return &s.stages;
   if (key == "splits") return &s.splits;
   if (key == "tiles") return &s.tiles;
   if (key == "images") return &s.images;

@@ -51,6 +51,15 @@ __device__ __forceinline__ T from_float(float value) {
   }
 }
 
+// The value, of which the compiler does not know that it has it already: it is computed
+// again, instead of kept in registers meanwhile.
+__device__ __forceinline__ int again(int value) {
+#if !defined(SMPCONV_MM_EMULATED)
+  asm volatile("" : "+r"(value));
+#endif
+  return value;
+}
+
 // Two neighbours as one word: the first is the lower half.
 template <typename T>
 union Pair {
@@ -191,6 +200,17 @@ __device__ __forceinline__ void copy_wait() {
   emulator::copy_wait(0);
 #elif SMPCONV_MM_HAS_MMA
   asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+// Waits until at most `groups` (0, 1 or 2) of the committed groups are under way.
+__device__ __forceinline__ void copy_wait_but(int groups) {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::copy_wait(groups);
+#elif SMPCONV_MM_HAS_MMA
+  if (groups == 0) asm volatile("cp.async.wait_group 0;" ::: "memory");
+  if (groups == 1) asm volatile("cp.async.wait_group 1;" ::: "memory");
+  if (groups == 2) asm volatile("cp.async.wait_group 2;" ::: "memory");
 #endif
 }
 
