@@ -129,3 +129,88 @@ def test_a_nan_angle_is_not_hidden():
     tensors[2][1] = math.nan
     out = kernels().run(shape, tensors)[0]
     assert out[:, 1].isnan().all() and out[:, ::2].isfinite().all()
+
+
+# Mistakes that the tests above must find: (what, file, old, new).
+LINE, KERNEL = 'oriented_conv_line.cuh', 'oriented_conv_kernel.cuh'
+MUTANTS = [
+    ('rounded down', LINE, 'static_cast<int>(-sine * distance)',
+     'static_cast<int>(floor(-sine * distance))'),
+    ('not mirrored', LINE, 's.mirrored ? centre - tap : tap - centre', 'tap - centre'),
+    ('a tap on the same pixel forgotten', LINE, 'sum += to_float(weight[next]);', ''),
+    ('taps that touch the map dropped', LINE, 'magnitude(y) < height &&',
+     'magnitude(y) < height - 1 &&'),
+    ('runs do not end', LINE, 'down[e] != row_step ||', ''),
+    ('window not turned', LINE, 'window[(i + turn) % Length]', 'window[i]'),
+    ('window filled at a wrong place', LINE, 'window[(Length - 1 + turn) % Length]',
+     'window[(Length + turn) % Length]'),
+    ('strip from the wrong end', LINE,
+     'strip.row = along + (line.row_step < 0 ? Length - 1 : 0);', 'strip.row = along;'),
+    ('no slanted margin', LINE, 't.columns + (column_step != 0 ? Strip : 0)',
+     't.columns'),
+    ('no barrier after loading', KERNEL,
+     '    copy_wait();\n    __syncthreads();\n    // The outputs',
+     '    copy_wait();\n    // The outputs'),
+    ('no barrier before the outputs', KERNEL,
+     '      __syncthreads();\n      if (!working) continue;',
+     '      if (!working) continue;'),
+    ('no barrier before storing', KERNEL,
+     '    __syncthreads();\n    const Frame f = target_frame(s, job);\n    T* out',
+     '    const Frame f = target_frame(s, job);\n    T* out'),
+    ('no wait for the copies', KERNEL,
+     '    copy_wait();\n    __syncthreads();\n    // The outputs',
+     '    __syncthreads();\n    // The outputs'),
+    ('zeros between pixels not restored', KERNEL, 'if (s.spread > 1) {', 'if (false) {'),
+    ('a row too many is written', KERNEL, 'if (row >= 0 && row < job.rows', 'if (row >= 0 && row <= job.rows'),
+    ('no zeros around the maps', KERNEL, 'fill_zero(maps, end);\n  maps += 2 * Length;  //',
+     'maps += 2 * Length;  //'),
+    ('no barrier before adding up', KERNEL,
+     '      __syncthreads();\n      // A warp adds', '      // A warp adds'),
+    ('no barrier between jobs', KERNEL,
+     '        if (lane == 0) lines[pass + c].value[pixel] += sum;\n      }\n      __syncthreads();',
+     '        if (lane == 0) lines[pass + c].value[pixel] += sum;\n      }'),
+    ('half a warp forgotten', KERNEL, 'sum += __shfl_xor_sync(~0u, sum, half);', ''),
+    ('dropped taps get a gradient', KERNEL, 'pixel < 0 ? 0.f :', ''),
+]  # fmt: skip
+
+# Several jobs and images a block, a stride, channels-last maps in several passes.
+HARD = [
+    ((9, 8, 17, 14, 31, 1), torch.bfloat16, False),
+    ((11, 3, 17, 12, 7, 2), torch.float32, True),
+    ((3, 8, 9, 30, 7, 1), torch.bfloat16, True),
+]
+
+
+@functools.lru_cache
+def hard_case(shape, dtype, channels_last):
+    tensors = make(shape, dtype, channels_last)
+    return tensors, expected(tensors, shape[-1], channels_last)
+
+
+def find_mistake(compiled, seed):
+    for shape, dtype, channels_last in HARD:
+        tensors, wanted = hard_case(shape, dtype, channels_last)
+        options = dict(processors=0, seed=seed, shared=120 << 10)
+        found = OrientedConv(compiled).run(shape, tensors, channels_last, **options)
+        for a, e in zip(found, wanted):
+            assert_close(a, e, 2e-2)
+
+
+def test_finds_nothing_without_mistake():
+    for seed in range(3):
+        find_mistake(emulated.kernels('oriented_conv'), seed)
+
+
+@pytest.mark.parametrize('mutant', MUTANTS, ids=[m[0] for m in MUTANTS])
+def test_finds_planted_mistake(mutant, tmp_path):
+    _, name, old, new = mutant
+    for source in (CUDA_OPS / 'csrc' / 'cuda').glob('*.cuh'):
+        text = source.read_text()
+        if source.name == name:
+            assert old in text, 'the mistake no longer fits the code'
+            text = text.replace(old, new)
+        (tmp_path / source.name).write_text(text)
+    compiled = emulated.Kernels('oriented_conv', tmp_path)
+    with pytest.raises((AssertionError, EmulatorError)):
+        for seed in range(3):
+            find_mistake(compiled, seed)
