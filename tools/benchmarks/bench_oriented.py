@@ -1,157 +1,109 @@
 """Oriented 1-D kernels: ours against torch's horizontal (1, K) kernel, in one run.
 
-The protocol is that of Table 5 of the paper: float32, stride 1, no bias, batch 64, 512
-channels, maps of 14, 28 and 56, kernels of 7 and 31 taps. Two slips of the original
-measurement are mended: it passed degrees where radians were wanted (and 66.75 for
-67.5), and its input needed no gradient. ``--as-published`` repeats both.
-
-Needs torch alone. Times are medians in milliseconds; "floor" is the time that reading
-and writing the maps once takes at the measured speed of a copy, of all passes together;
-"x" is how many times faster a step is than with the (1, K) kernel on contiguous maps.
+The protocol of Table 5 of the paper: 512 channels, maps of 14, 28 and 56, 7 and 31 taps,
+stride 1, no bias; there with --dtype float32 --batch 64. Times are medians in
+milliseconds; "x" is how many times faster a contender is than F.conv2d with a (1, K)
+kernel on contiguous maps. "floor" is what a step's three passes take at least: each
+reads and writes the maps once, at the measured speed of a copy.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
-import time
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from smpconv_mm.apis.benchmark import environment, measure, table, write
+from smpconv_mm.apis.benchmark import (
+    finish,
+    measure,
+    options,
+    passes,
+    run,
+    settings,
+    start,
+)
 from smpconv_mm.ops import oriented_conv2d
 
+# channels, side of the map, taps: two stages of ConvNeXt-1D-T, then those of the paper
+SHAPES = [(96, 56, 31), (384, 14, 31)]
+SHAPES += [(512, side, k) for k in (31, 7) for side in (56, 28, 14)]
 DEGREES = [0, 22.5, 45, 67.5, 90, 112.5, 135, 157.5]
 PUBLISHED = [0, 22.5, 45, 66.75, 90, 112.5, 135, 157.5]
-PAPER = [(512, side, k) for k in (7, 31) for side in (14, 28, 56)]
-NETWORKS = [(96, 56, 31), (384, 14, 31)]  # two stages of ConvNeXt-1D-T
-
-
-def mixed_angles(channels: int, device: str):
-    """Eight directions over contiguous groups of channels, as in the networks."""
-    group = (8 * torch.arange(1, channels + 1, device=device) - 1) // channels
-    return group * (math.pi / 8)
 
 
 def horizontal(x, weight):
     return F.conv2d(x, weight, padding=(0, weight.shape[-1] // 2), groups=len(weight))
 
 
-def contenders(device: str, channels: int, per_angle: bool, published: bool):
-    """Name, convolution, memory format of the maps."""
+def every_direction(x, weight, backend='auto'):
+    """Eight directions over contiguous groups of channels, as in the networks."""
+    c = len(weight)
+    group = (8 * torch.arange(1, c + 1, device=x.device) - 1) // c
+    return oriented_conv2d(x, weight, group * (math.pi / 8), backend=backend)
+
+
+def one_direction(x, weight, angle):
+    angle = torch.full((len(weight),), angle, device=x.device)
+    return oriented_conv2d(x, weight, angle)
+
+
+def contenders(args) -> dict:
+    """Convolution, and memory format of the maps."""
     nchw, nhwc = torch.contiguous_format, torch.channels_last
-    mixed = mixed_angles(channels, device)
-    found = {
-        'conv2d (1, K)': (horizontal, nchw),
-        'conv2d (1, K) nhwc': (horizontal, nhwc),
-        'ours': (partial(oriented_conv2d, angle=mixed), nchw),
-        'ours nhwc': (partial(oriented_conv2d, angle=mixed), nhwc),
-        'dense': (partial(oriented_conv2d, angle=mixed, backend='dense'), nchw),
-    }
-    if not per_angle:
-        return found
-    found = {'conv2d (1, K)': found['conv2d (1, K)']}
-    for degrees in PUBLISHED if published else DEGREES:
-        angle = degrees if published else math.radians(degrees)
-        angle = torch.full((channels,), angle, device=device)
-        found[f'{degrees:g}'] = (partial(oriented_conv2d, angle=angle), nchw)
+    found = {'(1, K)': (horizontal, nchw), '(1, K) channels_last': (horizontal, nhwc)}
+    if args.as_published:
+        found.update(
+            (f'{d:g}', (partial(one_direction, angle=d), nchw)) for d in PUBLISHED
+        )
+    elif args.angles:
+        for d in DEGREES:
+            found[f'{d:g}'] = (partial(one_direction, angle=math.radians(d)), nchw)
+    else:
+        found['ours'] = (every_direction, nchw)
+        found['ours channels_last'] = (every_direction, nhwc)
+        found['dense'] = (partial(every_direction, backend='dense'), nhwc)
     return found
 
 
-def passes(conv, x, weight, seconds: float, published: bool):
-    """Times of forward, input gradient, weight gradient, and all together."""
-    device = x.device.type
-    with torch.no_grad():
-        grad = torch.randn_like(conv(x, weight))
-        times = dict(forward=measure(lambda: conv(x, weight), device, seconds))
-    for name, wanted in dict(dx=x, dw=weight).items():
-        if published and name == 'dx':
-            continue
-        for tensor in (x, weight):
-            tensor.requires_grad_(tensor is wanted)
-        call = partial(
-            torch.autograd.grad, conv(x, weight), [wanted], grad, retain_graph=True
-        )
-        times[name] = measure(call, device, seconds)
-    x.requires_grad_(not published)
-    weight.requires_grad_()
-    leaves = [weight] if published else [x, weight]
-
-    def step():
-        torch.autograd.grad(conv(x, weight), leaves, grad)
-
-    return dict(times, step=measure(step, device, seconds))
-
-
-def copy_speed(device: str, seconds: float) -> float:
-    """Bytes a millisecond, read and written, by a copy of much memory."""
-    source = torch.empty((512 if device == 'cuda' else 64) * 2**20, dtype=torch.uint8)
-    source = source.to(device)
-    target = torch.empty_like(source)
-    return 2 * source.numel() / measure(lambda: target.copy_(source), device, seconds)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
-    )
-    parser.add_argument('--dtype', default='float32', help='or bfloat16, float16')
-    parser.add_argument('--batch', type=int, help='default: 4 on the CPU, 64 on a GPU')
-    parser.add_argument('--shapes', choices=['paper', 'networks'], help='default: all')
+def main(argv: list[str] | None = None) -> None:
+    parser = options(__doc__, 'dtype', 'batch')
     parser.add_argument('--angles', action='store_true', help='each direction alone')
     parser.add_argument(
-        '--as-published', action='store_true', help='with the two slips, see above'
+        '--as-published',
+        action='store_true',
+        help='with two slips of the measurement in the paper: degrees are passed where '
+        'radians are wanted (and 66.75 for 67.5), and the input needs no gradient',
     )
-    parser.add_argument('--threads', type=int, default=2, help='of the CPU')
-    parser.add_argument('--seconds', type=float, default=0.5, help='per measurement')
-    parser.add_argument(
-        '--deadline', type=float, default=math.inf, help='stop after so many seconds'
-    )
-    parser.add_argument('--json', help='write the results here')
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.backends.cudnn.benchmark = True
-    dtype = getattr(torch, args.dtype)
-    batch = args.batch or (4 if args.device == 'cpu' else 64)
-    shapes = dict(paper=PAPER, networks=NETWORKS)
-    shapes = shapes[args.shapes] if args.shapes else NETWORKS + PAPER
-    stop = time.monotonic() + args.deadline
+    args = start(parser, argv)
+    print(args.dtype, f'batch {args.batch}')
+    source = torch.empty(64 * 2**20, device=args.device)
+    target = torch.empty_like(source)
+    copy = measure(lambda: target.copy_(source), args.device, args.seconds)
+    speed = 2 * source.nbytes / copy  # bytes a ms
+    print(f'a copy reads and writes {speed / 1e9:.2f} TB/s')
+    del source, target
 
-    print(environment(args.device), dtype, f'batch {batch}')
-    speed = copy_speed(args.device, args.seconds)
-    print(f'copy: {speed / 1e9:.3f} TB/s')
-    rows = []
-    for channels, side, k in shapes:
-        per_angle = args.angles or args.as_published
-        base = None
-        for name, (conv, layout) in contenders(
-            args.device, channels, per_angle, args.as_published
-        ).items():
-            if time.monotonic() > stop:
-                break
-            make = dict(device=args.device, dtype=dtype)
-            x = torch.randn(batch, channels, side, side, **make)
-            weight = torch.randn(channels, 1, 1, k, **make) / k**0.5
-            x = x.contiguous(memory_format=layout)
-            times = passes(conv, x, weight, args.seconds, args.as_published)
-            base = base or times
-            maps = 2 * x.numel() * x.element_size()  # of each pass
-            floor = maps / speed
-            row = dict(shape=f'{channels}x{side}x{side} K{k}', contender=name, **times)
-            row.update(floor=floor * (len(times) - 1), x=base['step'] / times['step'])
-            rows.append(row)
-            print(table(rows).splitlines()[-1], flush=True)
-    print('\n' + table(rows))
-    write(args.json, args.device, rows)
+    def prepare(case, contender):
+        (channels, side, k), (conv, layout) = case, contender
+        make = dict(device=args.device, dtype=args.dtype)
+        x = torch.randn(args.batch, channels, side, side, **make)
+        weight = torch.randn(channels, 1, 1, k, **make) / k**0.5
+        calls = passes(conv, x.contiguous(memory_format=layout), weight)
+        if args.as_published:
+            del calls['dx']
+            leaf = weight.clone().requires_grad_()
+            calls['step'] = lambda: conv(x, leaf).mean().backward()
+        return dict(calls, floor=2 * x.nbytes * (len(calls) - 1) / speed)
+
+    rows = run(
+        {f'{c}x{side}x{side} K{k}': (c, side, k) for c, side, k in SHAPES},
+        contenders(args),
+        prepare,
+        **settings(args),
+    )
+    finish(rows, args)
 
 
 if __name__ == '__main__':
