@@ -11,4 +11,13 @@ STABLE_TORCH_LIBRARY(smpconv_mm_ext, m) {
   m.def(
       "depthwise_conv2d_weight(Tensor input, Tensor grad, int kh, int kw)"
       " -> Tensor");
+  m.def(
+      "oriented_conv2d(Tensor input, Tensor weight, Tensor angle, Tensor? bias,"
+      " int stride) -> Tensor");
+  m.def(
+      "oriented_conv2d_input(Tensor grad, Tensor weight, Tensor angle, int stride,"
+      " int height, int width) -> Tensor");
+  m.def(
+      "oriented_conv2d_weight(Tensor input, Tensor grad, Tensor angle, int taps,"
+      " int stride) -> Tensor");
 }

@@ -7,6 +7,7 @@ from . import reference
 from .depthwise_conv import depthwise_conv2d
 from .dispatch import backends, explain, operations, use_backend
 from .fft_conv import causal_conv1d, fft_conv2d
+from .oriented_conv import oriented_conv2d
 from .smp_kernel import smp_kernel
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     'explain',
     'fft_conv2d',
     'operations',
+    'oriented_conv2d',
     'reference',
     'smp_kernel',
     'use_backend',
