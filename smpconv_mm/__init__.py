@@ -12,7 +12,9 @@ from .version import __version__
 
 if find_spec('mmengine') is not None:
     try:
-        from . import registry  # noqa: F401
+        from . import compat, registry  # noqa: F401
+
+        compat.set_up()
     except ImportError as error:
         warnings.warn(
             f'smpconv_mm: MMEngine is installed but cannot be imported ({error}); '

@@ -8,8 +8,6 @@ name, and the modules under ``locations`` at the first look-up.
 from mmengine import registry as root
 from mmengine.registry import Registry
 
-from .utils import checkpoint, env, model_hub
-
 SCOPE = 'smpconv_mm'
 
 MODELS = Registry(
@@ -48,7 +46,3 @@ STRATEGIES = Registry(
     scope=SCOPE,
     locations=['smpconv_mm.engine.strategies'],
 )
-
-env.check_stack()
-checkpoint.register_with_mmengine()
-model_hub.register_with_mmpretrain()

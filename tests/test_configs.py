@@ -10,9 +10,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from modelindex.load_model_index import load as load_model_index
 
+from smpconv_mm.apis.complexity import measure
+from smpconv_mm.engine.config import drop_amp
+from smpconv_mm.engine.runner import check_channels
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.complexity import measure
-from smpconv_mm.utils.runner import check_channels, drop_amp
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(

@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 ALLOWED = {
     'ops': {'ops'},
     'layers': {'ops', 'layers', 'registry'},
-    'models': {'ops', 'layers', 'models', 'registry', 'utils'},
-    'datasets': {'datasets', 'registry', 'utils'},
+    'models': {'ops', 'layers', 'models', 'registry'},
+    'datasets': {'datasets', 'registry', 'errors', 'checkpoint'},
 }
 # package -> rooms that may import it
 EXTERNAL = {

@@ -6,7 +6,7 @@ from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
-from smpconv_mm.utils.runner import plain_errors
+from smpconv_mm.errors import plain_errors
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args()
     with plain_errors():
-        from smpconv_mm.utils.inference import predict
+        from smpconv_mm.apis.inference import predict
 
         results = predict(
             args.config,

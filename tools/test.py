@@ -7,7 +7,9 @@ from mmengine.config import DictAction
 from mmengine.evaluator import DumpResults
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from smpconv_mm.utils import runner as utils
+from smpconv_mm.engine import config
+from smpconv_mm.engine.runner import build_runner, leave_group, write_metrics
+from smpconv_mm.errors import plain_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,27 +55,27 @@ def parse_args() -> argparse.Namespace:
 @record  # torchrun tells what the first process to fail died of
 def main() -> None:
     args = parse_args()
-    with utils.plain_errors():
-        cfg = utils.load_config(args.config, args.cfg_options)
-        utils.set_work_dir(cfg, args.work_dir)
+    with plain_errors():
+        cfg = config.load_config(args.config, args.cfg_options)
+        config.set_work_dir(cfg, args.work_dir)
         cfg.load_from = args.checkpoint
         cfg.strategy = None  # a model is sharded to be trained
         if args.amp:
             cfg.test_cfg.fp16 = True
         if args.show or args.show_dir:
-            utils.set_visualization(
+            config.set_visualization(
                 cfg, args.show, args.show_dir, args.interval, args.wait_time
             )
         if args.tta:
-            utils.set_tta(cfg)
-        utils.check_data(cfg, ('test',))
-        runner = utils.build_runner(cfg, args.launcher)
+            config.set_tta(cfg)
+        config.check_data(cfg, ('test',))
+        runner = build_runner(cfg, args.launcher)
         if args.out_item == 'pred':
             runner.test_evaluator.metrics.append(DumpResults(args.out))
         metrics = runner.test()
         if args.out_item == 'metrics':
-            utils.write_metrics(metrics, args.out)
-        utils.leave_group()
+            write_metrics(metrics, args.out)
+        leave_group()
 
 
 if __name__ == '__main__':

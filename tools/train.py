@@ -6,7 +6,9 @@ import os
 from mmengine.config import DictAction
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from smpconv_mm.utils import runner as utils
+from smpconv_mm.engine import config
+from smpconv_mm.engine.runner import build_runner, leave_group
+from smpconv_mm.errors import plain_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,20 +55,20 @@ def parse_args() -> argparse.Namespace:
 @record  # torchrun tells what the first process to fail died of
 def main() -> None:
     args = parse_args()
-    with utils.plain_errors():
-        cfg = utils.load_config(args.config, args.cfg_options)
-        utils.set_work_dir(cfg, args.work_dir)
+    with plain_errors():
+        cfg = config.load_config(args.config, args.cfg_options)
+        config.set_work_dir(cfg, args.work_dir)
         if args.no_validate:
-            utils.drop_validation(cfg)
+            config.drop_validation(cfg)
         if args.amp:
-            utils.set_amp(cfg, args.amp)
+            config.set_amp(cfg, args.amp)
         if args.resume:
-            utils.set_resume(cfg, args.resume)
+            config.set_resume(cfg, args.resume)
         if args.auto_scale_lr:
-            utils.set_auto_scale_lr(cfg)
-        utils.check_data(cfg, ('train', 'val'))
-        utils.build_runner(cfg, args.launcher).train()
-        utils.leave_group()
+            config.set_auto_scale_lr(cfg)
+        config.check_data(cfg, ('train', 'val'))
+        build_runner(cfg, args.launcher).train()
+        leave_group()
 
 
 if __name__ == '__main__':

@@ -11,16 +11,10 @@ from mmengine.config import Config
 from torch import nn
 
 from smpconv_mm import __version__
+from smpconv_mm.checkpoint import check_fits, load, load_into, save, state_dict_of
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import (
-    CheckpointError,
-    check_fits,
-    load,
-    load_into,
-    save,
-    state_dict_of,
-)
 
 from .smpconv import SEQUENCE_TASKS, Report, convert_smpconv
 

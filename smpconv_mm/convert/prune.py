@@ -9,10 +9,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from smpconv_mm.checkpoint import load_into, save
+from smpconv_mm.engine.config import check_data
+from smpconv_mm.engine.runner import build_runner
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import PrunedLayer, prune_points
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import CheckpointError, load_into, save
-from smpconv_mm.utils.runner import build_runner, check_data
 
 _ROUNDING = 1e-5  # relative change of a float32 kernel summed in another order
 

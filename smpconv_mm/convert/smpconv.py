@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from smpconv_mm.utils.checkpoint import CheckpointError
+from smpconv_mm.errors import CheckpointError
 
 
 @dataclass

@@ -20,7 +20,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 from sklearn.model_selection import train_test_split
 
-from smpconv_mm.utils.checkpoint import atomic_path
+from smpconv_mm.checkpoint import atomic_path
 
 DROP_SEED = 56789
 SPLITS = ('train', 'val', 'test')

@@ -2,16 +2,13 @@
 
 from .curves import draw_curves, read_scalars
 from .figures import save_figure
-from .fits import animate_points, draw_fits
 from .kernels import draw_kernels, short_name
 from .samples import draw_confusion, draw_samples
 from .trajectories import draw_trajectories
 
 __all__ = [
-    'animate_points',
     'draw_confusion',
     'draw_curves',
-    'draw_fits',
     'draw_kernels',
     'draw_samples',
     'draw_trajectories',

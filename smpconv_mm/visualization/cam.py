@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from rich.progress import track
 
-from smpconv_mm.utils.inference import load_classifier, read_image
-from smpconv_mm.utils.runner import UsageError
+from smpconv_mm.apis.inference import load_classifier, read_image
+from smpconv_mm.errors import UsageError
 
 from .inputs import choose_map, recorded_maps, test_images
 

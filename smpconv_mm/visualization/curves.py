@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from smpconv_mm.utils.runner import UsageError
+from smpconv_mm.errors import UsageError
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[float, float]]]:

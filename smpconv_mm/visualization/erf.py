@@ -20,7 +20,8 @@ from mmengine.config import Config
 from rich.progress import track
 from torch import Tensor, nn
 
-from smpconv_mm.utils.runner import UsageError, check_data
+from smpconv_mm.engine.config import check_data
+from smpconv_mm.errors import UsageError
 
 from .inputs import choose_map, normalised, recorded_maps, test_images
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from smpconv_mm.utils.checkpoint import atomic_path
+from smpconv_mm.checkpoint import atomic_path
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 120) -> None:

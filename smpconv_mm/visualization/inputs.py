@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smpconv_mm.utils.runner import UsageError
+from smpconv_mm.errors import UsageError
 
 
 def test_images(cfg: Config, number: int) -> Iterator[np.ndarray]:

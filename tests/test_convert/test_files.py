@@ -4,9 +4,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from smpconv_mm.checkpoint import load, load_into
 from smpconv_mm.convert.files import publish_file, reparameterize_file
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import CheckpointError, load, load_into
 
 MODEL = dict(
     type='mmpretrain.ImageClassifier',

@@ -3,11 +3,12 @@ import json
 import pytest
 import torch
 
+from smpconv_mm.checkpoint import load, save
 from smpconv_mm.convert.prune import prune_file
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import SMPKernel
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import CheckpointError, load, save
-from smpconv_mm.utils.runner import load_config
 from smpconv_mm.visualization import read_scalars
 
 

@@ -12,10 +12,11 @@ from mmengine.config import Config
 from tolerances import assert_close
 
 from smpconv_mm import ops
+from smpconv_mm.checkpoint import load, load_into
 from smpconv_mm.convert import convert_smpconv
 from smpconv_mm.convert.files import convert_smpconv_file
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import CheckpointError, load, load_into
 
 ROOT = Path(__file__).parents[2]
 SMALL = dict(

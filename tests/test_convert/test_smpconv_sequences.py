@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from tolerances import assert_close
 
+from smpconv_mm.checkpoint import load, load_into
 from smpconv_mm.convert.files import convert_smpconv_file
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import CheckpointError, load, load_into
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {

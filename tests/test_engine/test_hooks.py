@@ -10,8 +10,8 @@ from mmengine.runner.priority import get_priority
 from torch import nn
 
 from smpconv_mm.engine.hooks import CheckpointGuardHook, RadiusClipHook
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import SMPConv1d, SMPConv2d
-from smpconv_mm.utils.checkpoint import CheckpointError
 
 
 def test_radius_clip():

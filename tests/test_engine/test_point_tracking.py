@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from smpconv_mm.checkpoint import load
 from smpconv_mm.engine.hooks import PointTrackingHook
 from smpconv_mm.layers import SMPConv1d, SMPConv3d
 from smpconv_mm.registry import HOOKS
-from smpconv_mm.utils.checkpoint import load
 from smpconv_mm.visualization import read_scalars
 
 LAYERS = ('stages.0.blocks.0', 'stages.1.blocks.0')

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_datasets import make_ade, make_coco, small_detector, small_segmenter
 
-from smpconv_mm.utils.checkpoint import load
+from smpconv_mm.checkpoint import load
 from smpconv_mm.visualization import read_scalars
 
 FULL = [False, pytest.param(True, marks=pytest.mark.slow)]

@@ -9,15 +9,15 @@ import cv2
 import pytest
 from tiny_datasets import make_ade, make_coco, small_detector, small_segmenter
 
-from smpconv_mm.utils.runner import (
-    build_runner,
+from smpconv_mm.engine.config import (
     check_data,
     drop_validation,
     load_config,
-    plain_errors,
     set_tta,
     set_work_dir,
 )
+from smpconv_mm.engine.runner import build_runner
+from smpconv_mm.errors import plain_errors
 
 ROOT = Path(__file__).parents[2]
 MASK_RCNN = 'mask-rcnn_smpnet-tiny_fpn_8xb2-amp-1x_coco.py'

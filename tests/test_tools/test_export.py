@@ -2,9 +2,9 @@
 
 import pytest
 
+from smpconv_mm.checkpoint import save
+from smpconv_mm.engine.config import load_config
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import save
-from smpconv_mm.utils.runner import load_config
 
 TOOL = 'deployment/export_onnx.py'
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from smpconv_mm.utils.checkpoint import find_latest, load
+from smpconv_mm.checkpoint import find_latest, load
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {

@@ -7,9 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from smpconv_mm.checkpoint import load
 from smpconv_mm.convert.files import reparameterize_file
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import load
 
 ROOT = Path(__file__).parents[2]
 

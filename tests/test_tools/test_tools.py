@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from smpconv_mm.checkpoint import save
+from smpconv_mm.engine.config import load_config
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import save
-from smpconv_mm.utils.runner import load_config
 
 ROOT = Path(__file__).parents[2]
 IN1K = ROOT / 'configs/smpconv'
@@ -139,7 +139,7 @@ def test_predict(run_tool, tiny_config, checkpoint, images, tmp_path):
 def test_inferencer_of_mmpretrain(tiny_config, checkpoint, images):
     from mmpretrain import ImageClassificationInferencer
 
-    from smpconv_mm.utils.inference import predict
+    from smpconv_mm.apis.inference import predict
 
     inferencer = ImageClassificationInferencer(
         str(tiny_config), pretrained=str(checkpoint), device='cpu'

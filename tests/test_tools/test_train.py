@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from smpconv_mm.utils.checkpoint import load
+from smpconv_mm.checkpoint import load
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from smpconv_mm.checkpoint import save
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.checkpoint import save
-from smpconv_mm.utils.runner import UsageError, load_config
 from smpconv_mm.visualization import cam
 
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from smpconv_mm.utils.runner import UsageError, load_config
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
 from smpconv_mm.visualization.erf import (
     area_ratios,
     contributions,

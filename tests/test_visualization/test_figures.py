@@ -7,8 +7,8 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
+from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import SMPConv1d, SMPConv2d, SMPConv3d, switch_to_deploy
-from smpconv_mm.utils.runner import UsageError
 from smpconv_mm.visualization import (
     draw_confusion,
     draw_curves,

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from smpconv_mm.utils import ablation
-from smpconv_mm.utils.runner import load_config, plain_errors
+from smpconv_mm.apis import ablation
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import plain_errors
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import argparse
 
 import torch
 
-from smpconv_mm.utils.benchmark import FORMS, Contender, compare
-from smpconv_mm.utils.runner import plain_errors
-from smpconv_mm.utils.timing import environment, table, write
+from smpconv_mm.apis.benchmark import environment, table, write
+from smpconv_mm.apis.network_benchmark import FORMS, Contender, compare
+from smpconv_mm.errors import plain_errors
 
 
 def main() -> None:

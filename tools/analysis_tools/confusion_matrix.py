@@ -5,7 +5,9 @@ import tempfile
 
 from mmengine.config import DictAction
 
-from smpconv_mm.utils import runner as utils
+from smpconv_mm.engine.config import check_data, load_config
+from smpconv_mm.engine.runner import build_runner
+from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import draw_confusion, save_figure
 
 
@@ -16,13 +18,13 @@ def main() -> None:
     parser.add_argument('--out', default='confusion_matrix.png', help='picture')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args()
-    with utils.plain_errors(), tempfile.TemporaryDirectory() as work_dir:
-        cfg = utils.load_config(args.config, args.cfg_options)
-        utils.check_data(cfg, ('test',))
+    with plain_errors(), tempfile.TemporaryDirectory() as work_dir:
+        cfg = load_config(args.config, args.cfg_options)
+        check_data(cfg, ('test',))
         cfg.work_dir = work_dir
         cfg.load_from = args.checkpoint
         cfg.test_evaluator = dict(type='ConfusionMatrix')
-        runner = utils.build_runner(cfg)
+        runner = build_runner(cfg)
         matrix = runner.test()['confusion_matrix/result']
         classes = runner.test_loop.dataloader.dataset.metainfo.get('classes')
         save_figure(draw_confusion(matrix, classes), args.out)

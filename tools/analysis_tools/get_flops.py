@@ -6,9 +6,10 @@ from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
+from smpconv_mm.apis.complexity import measure
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import plain_errors
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils.complexity import measure
-from smpconv_mm.utils.runner import load_config, plain_errors
 
 
 def main() -> None:

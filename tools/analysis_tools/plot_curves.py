@@ -2,7 +2,7 @@
 
 import argparse
 
-from smpconv_mm.utils.runner import plain_errors
+from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import draw_curves, save_figure
 
 

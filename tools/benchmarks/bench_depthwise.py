@@ -12,8 +12,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
+from smpconv_mm.apis.benchmark import environment, measure, table, write
 from smpconv_mm.ops import depthwise_conv2d
-from smpconv_mm.utils.timing import environment, measure, table, write
 
 # channels, side of the map, side of the kernel: the stages of SMPNet-T
 STAGES = [(96, 56, 31), (192, 28, 29), (384, 14, 27), (768, 7, 13)]

@@ -10,8 +10,8 @@ from functools import partial
 
 import torch
 
+from smpconv_mm.apis.benchmark import environment, measure, table, write
 from smpconv_mm.ops import causal_conv1d
-from smpconv_mm.utils.timing import environment, measure, table, write
 
 
 def step(method, x, kernel, grad):

@@ -11,8 +11,8 @@ from functools import partial
 import torch
 
 from smpconv_mm import ops
+from smpconv_mm.apis.benchmark import environment, measure, table, write
 from smpconv_mm.ops import dispatch
-from smpconv_mm.utils.timing import environment, measure, table, write
 
 # name, sets of points, slices, points, size, radius, normalize
 CASES = [

@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from smpconv_mm.apis.benchmark import environment, measure, table, write
 from smpconv_mm.layers import SMPConv1d, SMPKernel
 from smpconv_mm.models import SMPTCN
-from smpconv_mm.utils.timing import environment, measure, table, write
 
 # name, batch, length, radius: sMNIST and raw Speech Commands
 CASES = [('sMNIST', 64, 784, 0.002), ('Speech raw', 8, 16000, 0.0002)]

@@ -9,10 +9,16 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from smpconv_mm.apis.benchmark import (
+    environment,
+    measure,
+    network_options,
+    table,
+    write,
+)
 from smpconv_mm.models import SMPNet
 from smpconv_mm.ops import use_backend
 from smpconv_mm.ops.dispatch import register_backend
-from smpconv_mm.utils.timing import environment, measure, network_options, table, write
 
 
 @register_backend('depthwise_conv2d', 'nchw')

@@ -27,9 +27,9 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DistributedDataParallel
 
+from smpconv_mm.apis.benchmark import environment, network_options, table, write
 from smpconv_mm.models import SMPNet
 from smpconv_mm.models.backbones.smpnet import ConvFFN, SMPBlock
-from smpconv_mm.utils.timing import environment, network_options, table, write
 
 # what a row does to the plain step
 ROWS: dict[str, set[str]] = {

@@ -8,8 +8,8 @@ import argparse
 
 from mmengine.config import DictAction
 
-from smpconv_mm.utils.export import export_file
-from smpconv_mm.utils.runner import plain_errors
+from smpconv_mm.apis.export import export_file
+from smpconv_mm.errors import plain_errors
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from smpconv_mm.convert.prune import prune_file
-from smpconv_mm.utils.runner import load_config, plain_errors
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import short_name
 
 

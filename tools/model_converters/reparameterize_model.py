@@ -3,7 +3,7 @@
 import argparse
 
 from smpconv_mm.convert.files import reparameterize_file
-from smpconv_mm.utils.runner import plain_errors
+from smpconv_mm.errors import plain_errors
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from smpconv_mm.convert import TASKS
 from smpconv_mm.convert.files import convert_smpconv_file
-from smpconv_mm.utils.runner import plain_errors
+from smpconv_mm.errors import plain_errors
 
 
 def main() -> None:

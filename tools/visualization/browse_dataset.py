@@ -4,7 +4,8 @@ import argparse
 
 from mmengine.config import DictAction
 
-from smpconv_mm.utils.runner import check_data, load_config, plain_errors
+from smpconv_mm.engine.config import check_data, load_config
+from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import draw_samples, save_figure
 
 

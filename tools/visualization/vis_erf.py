@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from smpconv_mm.utils.model import build_model, initialise
-from smpconv_mm.utils.runner import load_config, plain_errors
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model, initialise
+from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import erf, save_figure
 
 

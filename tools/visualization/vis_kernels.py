@@ -4,8 +4,9 @@ import argparse
 
 from mmengine.config import DictAction
 
-from smpconv_mm.utils.model import build_model
-from smpconv_mm.utils.runner import UsageError, load_config, plain_errors
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model
+from smpconv_mm.errors import UsageError, plain_errors
 from smpconv_mm.visualization import draw_kernels, save_figure
 
 

@@ -6,14 +6,9 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
+from smpconv_mm.checkpoint import adapted_shapes, check_fits, shapes_of, state_dict_of
+from smpconv_mm.errors import CheckpointError
 from smpconv_mm.registry import HOOKS
-from smpconv_mm.utils.checkpoint import (
-    CheckpointError,
-    adapted_shapes,
-    check_fits,
-    shapes_of,
-    state_dict_of,
-)
 
 
 @HOOKS.register_module()
@@ -28,7 +23,7 @@ class CheckpointGuardHook(Hook):
     permutation.
 
     Raises:
-        CheckpointError: See :func:`smpconv_mm.utils.checkpoint.check_fits`.
+        CheckpointError: See :func:`smpconv_mm.checkpoint.check_fits`.
     """
 
     priority = 'VERY_HIGH'

@@ -11,9 +11,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from smpconv_mm.checkpoint import load, save
 from smpconv_mm.layers import SMPKernel, points_outside
 from smpconv_mm.registry import HOOKS
-from smpconv_mm.utils.checkpoint import load, save
 from smpconv_mm.visualization import draw_trajectories, save_figure, short_name
 
 

@@ -14,8 +14,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from torch.distributed.fsdp._common_utils import clean_tensor_name
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
+from smpconv_mm.checkpoint import atomic_path, shapes_of
 from smpconv_mm.registry import STRATEGIES
-from smpconv_mm.utils.checkpoint import atomic_path, shapes_of
 
 
 @STRATEGIES.register_module()

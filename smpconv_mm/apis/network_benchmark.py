@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from . import complexity, timing
-from .network import Network
-from .runner import UsageError, load_config
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
+
+from . import complexity
+from .benchmark import measure
+from .models import Network
 
 FORMS = ('deploy', 'channels-last', 'compile')
 
@@ -146,7 +149,7 @@ def compare(
         times: list[list[float]] = [[] for _ in runs]
         for _ in range(rounds):
             for run, found in zip(runs, times):
-                found.append(timing.measure(run, device, seconds))
+                found.append(measure(run, device, seconds))
         for i, contender in enumerate(contenders):
             ms = statistics.median(times[i])
             ratios = [t / first for t, first in zip(times[i], times[0])]

@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import atomic_path
-from .network import Network, plain_convolutions
-from .runner import UsageError, load_config
+from smpconv_mm.checkpoint import atomic_path
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
+
+from .models import Network, plain_convolutions
 
 # allowed difference, relative to the largest output
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2}
@@ -53,7 +55,7 @@ def export_file(
     """Write the deploy form of a network for other programs, and run the file.
 
     The network is a classifier, or the backbone of any other model (see
-    :class:`.network.Network`); its depthwise and causal convolutions become
+    :class:`.models.Network`); its depthwise and causal convolutions become
     ordinary ones. Nothing is left at ``dst`` when a check fails.
 
     Args:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from smpconv_mm.apis import export
+from smpconv_mm.apis.export import export_file
+from smpconv_mm.apis.models import Network
+from smpconv_mm.checkpoint import save
 from smpconv_mm.convert.files import reparameterize_file
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import CheckpointError, UsageError
 from smpconv_mm.registry import MODELS
-from smpconv_mm.utils import export
-from smpconv_mm.utils.checkpoint import CheckpointError, save
-from smpconv_mm.utils.export import export_file
-from smpconv_mm.utils.network import Network
-from smpconv_mm.utils.runner import UsageError, load_config
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')

@@ -12,11 +12,10 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
+from smpconv_mm.checkpoint import check_fits, load, state_dict_of
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.ops import use_backend
 from smpconv_mm.registry import MODELS
-
-from .checkpoint import check_fits, load, state_dict_of
 
 _PROBE = 512  # side of the map on which the stride is read off; a power of two
 

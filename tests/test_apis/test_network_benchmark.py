@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from smpconv_mm.utils import benchmark
-from smpconv_mm.utils.benchmark import Contender, compare
-from smpconv_mm.utils.runner import UsageError
+from smpconv_mm.apis import network_benchmark as benchmark
+from smpconv_mm.apis.network_benchmark import Contender, compare
+from smpconv_mm.errors import UsageError
 
 KEYS = ['contender', 'batch', 'ms', 'per_s', 'ratio', 'gmacs', 'ms_per_gmac']
 

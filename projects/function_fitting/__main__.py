@@ -10,15 +10,17 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from smpconv_mm.utils.function_fitting import (
+from smpconv_mm.errors import plain_errors
+from smpconv_mm.visualization import save_figure
+
+from .fitting import (
     METHODS,
     fit_all,
     summarise,
     write_results,
 )
-from smpconv_mm.utils.runner import plain_errors
-from smpconv_mm.utils.signals import SIGNALS, load_signal
-from smpconv_mm.visualization import animate_points, draw_fits, save_figure
+from .pictures import animate_points, draw_fits
+from .signals import SIGNALS, load_signal
 
 
 def main() -> None:

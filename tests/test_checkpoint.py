@@ -11,7 +11,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 import smpconv_mm  # noqa: F401  makes MMEngine's types loadable
-from smpconv_mm.utils import checkpoint as ckpt
+from smpconv_mm import checkpoint as ckpt
+from smpconv_mm.errors import CheckpointError
 
 
 class Payload:
@@ -67,14 +68,14 @@ def test_state_of_every_scheduler_loads(tmp_path):
 def test_malicious_checkpoint_is_not_executed(tmp_path):
     trace = tmp_path / 'executed'
     torch.save(dict(state_dict={}, x=Payload(trace)), tmp_path / 'bad.pth')
-    with pytest.raises(ckpt.CheckpointError, match=r'bad.pth was refused.*run code'):
+    with pytest.raises(CheckpointError, match=r'bad.pth was refused.*run code'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'), 'cpu')
     assert not trace.exists()
 
 
 def test_getattr_is_not_opened(tmp_path):
     torch.save(dict(x=Open()), tmp_path / 'bad.pth')
-    with pytest.raises(ckpt.CheckpointError, match='refused'):
+    with pytest.raises(CheckpointError, match='refused'):
         ckpt.load(tmp_path / 'bad.pth')
 
 
@@ -94,16 +95,16 @@ def test_broken_files(content, message, tmp_path):
         torch.save(dict(state_dict=dict(weight=torch.ones(1000))), path)
         content = path.read_bytes()[: path.stat().st_size // 2]
     path.write_bytes(content)
-    with pytest.raises(ckpt.CheckpointError, match=message) as info:
+    with pytest.raises(CheckpointError, match=message) as info:
         ckpt.load(path)
     assert 'broken.pth' in str(info.value)
 
 
 def test_missing_and_foreign_files(tmp_path):
-    with pytest.raises(ckpt.CheckpointError, match='no.pth does not exist'):
+    with pytest.raises(CheckpointError, match='no.pth does not exist'):
         ckpt.load(tmp_path / 'no.pth')
     torch.save([1, 2], tmp_path / 'list.pth')
-    with pytest.raises(ckpt.CheckpointError, match='holds a list, expected a dict'):
+    with pytest.raises(CheckpointError, match='holds a list, expected a dict'):
         ckpt.load(tmp_path / 'list.pth')
 
 
@@ -111,7 +112,7 @@ def test_check_fits():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
     ckpt.check_fits(model, model.state_dict(), 'x.pth')
     other = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 5), nn.Linear(5, 1))
-    with pytest.raises(ckpt.CheckpointError) as info:
+    with pytest.raises(CheckpointError) as info:
         ckpt.check_fits(model, other.state_dict(), 'x.pth')
     text = str(info.value)
     assert 'x.pth does not fit the model, which has 4 entries' in text

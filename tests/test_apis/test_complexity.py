@@ -3,8 +3,8 @@
 import pytest
 from mmengine.analysis import get_model_complexity_info
 
+from smpconv_mm.apis.complexity import measure
 from smpconv_mm.layers import SMPConv2d
-from smpconv_mm.utils.complexity import measure
 
 MACS = 6 * 14 * 14 * 13**2
 

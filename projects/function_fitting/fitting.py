@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from smpconv_mm import ops
+from smpconv_mm.checkpoint import atomic_path
+from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import SMPKernel
-
-from .checkpoint import atomic_path
-from .runner import UsageError
 
 
 class PointField(nn.Module):

@@ -11,8 +11,9 @@ from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from rich.progress import track
 
-from .checkpoint import check_fits, load, state_dict_of
-from .runner import UsageError, load_config
+from smpconv_mm.checkpoint import check_fits, load, state_dict_of
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
 
 
 def predict(

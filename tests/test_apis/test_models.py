@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from smpconv_mm.utils.network import Network
-from smpconv_mm.utils.runner import UsageError, load_config
+from smpconv_mm.apis.models import Network
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 

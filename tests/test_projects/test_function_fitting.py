@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from scipy.io import wavfile
 
-from smpconv_mm.utils.function_fitting import (
+from projects.function_fitting.fitting import (
     METHODS,
     CoordinateNet,
     Fit,
@@ -17,9 +17,9 @@ from smpconv_mm.utils.function_fitting import (
     summarise,
     write_results,
 )
-from smpconv_mm.utils.runner import UsageError
-from smpconv_mm.utils.signals import SIGNALS, load_signal
-from smpconv_mm.visualization import animate_points, draw_fits
+from projects.function_fitting.pictures import animate_points, draw_fits
+from projects.function_fitting.signals import SIGNALS, load_signal
+from smpconv_mm.errors import UsageError
 
 
 @pytest.mark.parametrize('name', SIGNALS)
@@ -189,7 +189,7 @@ def test_tool(run_tool, tmp_path):
     folder = tmp_path / 'out'
     signal = tmp_path / 'short.npy'
     np.save(signal, load_signal('eeg')[:100])
-    tool = 'analysis_tools/fit_function.py'
+    tool = 'projects.function_fitting'
     small = ('--steps', 3, '--seconds', 0.01, '--seeds', 0, '--params', 60)
     out = run_tool(tool, '--signals', signal, *small, '--out-dir', folder).stdout
     assert 'SIREN' in out and 'after 3 steps' in out and 'short, parameters' in out
@@ -199,5 +199,5 @@ def test_tool(run_tool, tmp_path):
         'fits.png',
         'points_short.gif',
     }
-    done = run_tool(tool, '--signals', 'sine', check=False, cwd=tmp_path)
+    done = run_tool(tool, '--signals', 'sine', check=False)
     assert done.returncode == 1 and 'Traceback' not in done.stderr

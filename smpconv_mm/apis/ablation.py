@@ -12,8 +12,10 @@ from statistics import mean, stdev
 
 from mmengine.config import Config
 
-from .checkpoint import atomic_path
-from .runner import UsageError, build_runner, check_data, load_config, set_resume
+from smpconv_mm.checkpoint import atomic_path
+from smpconv_mm.engine.config import check_data, load_config, set_resume
+from smpconv_mm.engine.runner import build_runner
+from smpconv_mm.errors import UsageError
 
 
 @dataclass

@@ -5,14 +5,16 @@ import torch
 from mmengine.config import Config
 from tiny_datasets import small_detector, small_segmenter
 
+from smpconv_mm.engine import config as settings
+from smpconv_mm.engine import runner
+from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import SMPConv2d
-from smpconv_mm.utils import runner as utils
 
 
 def build(path, tmp_path, **options):
-    cfg = utils.load_config(str(path))
+    cfg = settings.load_config(str(path))
     cfg.merge_from_dict(dict(work_dir=str(tmp_path / 'work'), **options))
-    return utils.build_runner(cfg)
+    return runner.build_runner(cfg)
 
 
 @pytest.fixture(params=['classifier', 'detector', 'segmenter'])
@@ -66,31 +68,31 @@ def test_channels_last(config, tmp_path):
 def test_sharding_says_what_it_cannot_do(tiny_config, option, message):
     cfg = Config.fromfile(tiny_config)
     cfg.merge_from_dict(dict(option, strategy=dict(type='smpconv_mm.FSDPStrategy')))
-    with pytest.raises(utils.UsageError, match=message):
-        utils._flexible_runner(Config(dict(launcher='none') | dict(cfg)))
+    with pytest.raises(UsageError, match=message):
+        runner._flexible_runner(Config(dict(launcher='none') | dict(cfg)))
 
 
 def test_mixed_precision(monkeypatch):
     """Which wrapper a choice of the command line, or of a config, leads to."""
     cfg = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', loss_scale=8.0)))
     both = [Config(cfg.to_dict()) for _ in range(4)]
-    monkeypatch.setattr(utils, 'is_cuda_available', lambda: True)
-    utils.set_amp(both[0], 'float16')
+    monkeypatch.setattr(settings, 'is_cuda_available', lambda: True)
+    settings.set_amp(both[0], 'float16')
     assert both[0].optim_wrapper == dict(cfg.optim_wrapper, dtype='float16')
-    monkeypatch.setattr(utils, 'is_cuda_available', lambda: False)
-    utils.set_amp(both[1], 'bfloat16')
-    with pytest.raises(utils.UsageError, match='--amp needs a GPU.*--amp bfloat16'):
-        utils.set_amp(both[1], 'float16')
+    monkeypatch.setattr(settings, 'is_cuda_available', lambda: False)
+    settings.set_amp(both[1], 'bfloat16')
+    with pytest.raises(UsageError, match='--amp needs a GPU.*--amp bfloat16'):
+        settings.set_amp(both[1], 'float16')
     both[2].optim_wrapper.dtype = 'bfloat16'
-    utils.drop_amp(both[2])
+    settings.drop_amp(both[2])
     for cfg in both[1:3]:
         assert cfg.optim_wrapper == dict(type='smpconv_mm.BFloat16OptimWrapper')
-    utils.drop_amp(both[3])
+    settings.drop_amp(both[3])
     assert both[3].optim_wrapper == dict(type='OptimWrapper')
 
 
 def test_only_bfloat16_ends_behind_the_heads():
-    from smpconv_mm.utils.amp import hand_on_float32
+    from smpconv_mm.compat.mmdet import hand_on_float32
 
     class Part(torch.nn.Module):
         def forward(self, x):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from smpconv_mm.utils.ablation import (
+from smpconv_mm.apis.ablation import (
     Run,
     cells,
     compare,
@@ -11,8 +11,9 @@ from smpconv_mm.utils.ablation import (
     variants_of,
     write_table,
 )
-from smpconv_mm.utils.checkpoint import load
-from smpconv_mm.utils.runner import UsageError, load_config
+from smpconv_mm.checkpoint import load
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.errors import UsageError
 from smpconv_mm.visualization import read_scalars
 
 ROOT = Path(__file__).parents[2]

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from smpconv_mm.errors import CheckpointError
+
 _HUB = 'mmpretrain.apis.model'
 # families that mmpretrain cannot build; mmdet and mmseg do, by their configs
 _OTHERS = ('detection', 'segmentation')
@@ -83,8 +85,6 @@ def _register(hub: ModuleType) -> None:
 
 
 def _refuse(filename: str, map_location=None) -> dict:
-    from .checkpoint import CheckpointError
-
     name = filename.removeprefix(_UNPUBLISHED)
     raise CheckpointError(
         f'there are no weights of {name} to download (pretrained=True); convert '

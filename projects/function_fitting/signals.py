@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .runner import UsageError
+from smpconv_mm.errors import UsageError
 
 SAMPLES = 1024  # of the signals that are made
 _IMAGE_SIZE = (64, 96)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,15 +12,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .errors import CheckpointError
+
 # how torch's weights_only unpickler says that it will not run something
 _REFUSED = re.compile(
     r'(?:Unsupported (?:global|class)|unrecognized function|Can only build)[^.,]*'
     r'(?:\.\w+)*'
 )
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be read or does not fit; the message says why."""
 
 
 def load(path: str | Path, map_location: str = 'cpu') -> dict:
@@ -194,73 +191,3 @@ def find_latest(work_dir: str | Path) -> Path | None:
                 return candidate
     found = [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
-
-# Types that pickle some of their own functions by getattr, and which
-_OWN_FUNCTIONS = {
-    'HistoryBuffer': ('min', 'max', 'mean', 'current'),
-    'OneCycleParamScheduler': ('_annealing_cos', '_annealing_linear'),
-}
-
-
-def _own_function(owner: type, name: str) -> object:
-    """Stand in for ``getattr`` in the checkpoints of MMEngine.
-
-    Allowing ``getattr`` itself would open every attribute of every allowed type.
-    """
-    from mmengine.logging.history_buffer import HistoryBuffer
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-
-    if owner in (HistoryBuffer, OneCycleParamScheduler):
-        if name in _OWN_FUNCTIONS[owner.__name__]:
-            return getattr(owner, name)
-    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr {owner} {name}')
-
-
-# torch compares these names with those in the file
-_own_function.__module__ = 'builtins'
-_own_function.__name__ = _own_function.__qualname__ = 'getattr'
-
-
-def register_with_mmengine() -> None:
-    """Make MMEngine read and write checkpoints by the rules of this module.
-
-    * The types in MMEngine's own checkpoints (history buffers, NumPy scalars)
-      are allowed under ``weights_only=True``: since torch 2.6 MMEngine 0.10
-      cannot resume without.
-    * Local files are read by :func:`load`, so that a bad one gives one clear
-      error wherever MMEngine loads it.
-    * The file backend ``'atomic'`` (``backend_args=dict(backend='atomic')`` of
-      the CheckpointHook) writes by :func:`atomic_path`.
-    """
-    import numpy as np
-    from mmengine.fileio import LocalBackend, register_backend
-    from mmengine.logging.history_buffer import HistoryBuffer
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-    from mmengine.runner.checkpoint import CheckpointLoader
-
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            OneCycleParamScheduler,
-            np.ndarray,
-            np.dtype,
-            multiarray._reconstruct,
-            multiarray.scalar,
-            _own_function,
-            *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'b1')),
-        ]
-    )
-
-    class AtomicLocalBackend(LocalBackend):
-        def put(self, obj: bytes, filepath: str | Path) -> None:
-            with atomic_path(filepath) as temporary:
-                temporary.write_bytes(obj)
-
-    register_backend('atomic', AtomicLocalBackend, force=True)
-    CheckpointLoader.register_scheme(
-        prefixes='',
-        loader=lambda filename, map_location: load(filename, map_location or 'cpu'),
-        force=True,
-    )

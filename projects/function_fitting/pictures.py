@@ -14,8 +14,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from smpconv_mm.utils.checkpoint import atomic_path
-from smpconv_mm.utils.function_fitting import METHODS, Fit, Frame
+from smpconv_mm.checkpoint import atomic_path
+
+from .fitting import METHODS, Fit, Frame
 
 _IMAGE = dict(cmap='gray', vmin=-1, vmax=1, extent=(-1, 1, -1, 1), aspect='auto')
 

@@ -1,0 +1,1 @@
+"""Fitting functions with self-moving points: the first experiment of SMPConv."""

@@ -1,0 +1,1 @@
+"""What a program calls; :mod:`.benchmark` needs torch alone."""

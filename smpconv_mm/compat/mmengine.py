@@ -1,0 +1,142 @@
+"""What MMEngine 0.10 gets wrong: resuming with torch 2.6 and newer, and strategies.
+
+The OneDL fork resumes as it is.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import FlexibleRunner as _FlexibleRunner
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from smpconv_mm.checkpoint import atomic_path, load
+
+# Types that pickle some of their own functions by getattr, and which
+_OWN_FUNCTIONS = {
+    HistoryBuffer: ('min', 'max', 'mean', 'current'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+}
+
+
+def _own_function(owner: type, name: str) -> object:
+    """Stand in for ``getattr`` in the checkpoints of MMEngine.
+
+    Allowing ``getattr`` itself would open every attribute of every allowed type.
+    """
+    if name in _OWN_FUNCTIONS.get(owner, ()):
+        return getattr(owner, name)
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr {owner} {name}')
+
+
+# torch compares these names with those in the file
+_own_function.__module__ = 'builtins'
+_own_function.__name__ = _own_function.__qualname__ = 'getattr'
+
+
+def register_with_mmengine() -> None:
+    """Make MMEngine read and write checkpoints by the rules of this module.
+
+    * The types in MMEngine's own checkpoints (history buffers, NumPy scalars)
+      are allowed under ``weights_only=True``: since torch 2.6 MMEngine 0.10
+      cannot resume without.
+    * Local files are read by :func:`load`, so that a bad one gives one clear
+      error wherever MMEngine loads it.
+    * The file backend ``'atomic'`` (``backend_args=dict(backend='atomic')`` of
+      the CheckpointHook) writes by :func:`atomic_path`.
+    """
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            OneCycleParamScheduler,
+            np.ndarray,
+            np.dtype,
+            multiarray._reconstruct,
+            multiarray.scalar,
+            _own_function,
+            *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'b1')),
+        ]
+    )
+
+    class AtomicLocalBackend(LocalBackend):
+        def put(self, obj: bytes, filepath: str | Path) -> None:
+            with atomic_path(filepath) as temporary:
+                temporary.write_bytes(obj)
+
+    register_backend('atomic', AtomicLocalBackend, force=True)
+    CheckpointLoader.register_scheme(
+        prefixes='',
+        loader=lambda filename, map_location: load(filename, map_location or 'cpu'),
+        force=True,
+    )
+
+
+class FlexibleRunner(_FlexibleRunner):
+    """Runner of a config with a ``strategy``.
+
+    MMEngine 0.10's forgets ``compile`` of the config, and counts an epoch too
+    many in a checkpoint that is written again because it was the best so far,
+    from which a resumed run then skips an epoch.
+    """
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> FlexibleRunner:
+        """Build from a config."""
+        runner = super().from_cfg(cfg)
+        runner._compile = cfg.get('compile', False)
+        return runner
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Save a checkpoint; the strategy writes it.
+
+        Args:
+            out_dir (str): Folder.
+            filename (str): Name in the folder.
+            file_client_args (dict, optional): Not used.
+            save_optimizer (bool): Defaults to True.
+            save_param_scheduler (bool): Defaults to True.
+            meta (dict, optional): Epoch and iteration that have ended, if they
+                are not the current ones. Defaults to None.
+            by_epoch (bool): Whether an epoch has ended, else an iteration.
+                Defaults to True.
+            backend_args (dict, optional): Not used; strategies write files.
+        """
+        self.strategy.save_checkpoint(
+            filename=str(Path(out_dir, filename)),
+            save_optimizer=save_optimizer,
+            save_param_scheduler=save_param_scheduler,
+            extra_ckpt=dict(
+                meta=dict(
+                    epoch=self.epoch + by_epoch,
+                    iter=self.iter + (not by_epoch),
+                    cfg=self.cfg.pretty_text,
+                    experiment_name=self.experiment_name,
+                    dataset_meta=getattr(
+                        self.train_dataloader.dataset, 'metainfo', None
+                    ),
+                )
+                | (meta or {}),
+                message_hub=self.message_hub.state_dict(),
+            ),
+            callback=lambda checkpoint: self.call_hook(
+                'before_save_checkpoint', checkpoint=checkpoint
+            ),
+        )

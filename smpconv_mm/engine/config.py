@@ -1,0 +1,240 @@
+"""From a config file and command-line choices to a config.
+
+One set of functions for classification, detection and segmentation: the
+config's ``default_scope`` decides which package its names belong to.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from copy import deepcopy
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import is_cuda_available
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from mmengine.utils import get_installed_path
+
+from smpconv_mm.checkpoint import find_latest
+from smpconv_mm.compat.stack import HOW_TO_INSTALL, lacks_for
+from smpconv_mm.errors import UsageError
+
+# What MMEngine reads from a config besides the arguments of its runner
+_OTHER_KEYS = (
+    'auto_scale_lr',
+    'channels_last',
+    'compile',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'strategy',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+)
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config file and apply ``--cfg-options``.
+
+    ``'package::folder/name.py'`` is a config that an installed package brings
+    along, e.g. ``'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'``.
+
+    Raises:
+        UsageError: If the file does not exist, needs a package that is not
+            installed, or an option names a part that neither the config nor
+            MMEngine's runner knows.
+    """
+    file = _of_package(path) if '::' in path else Path(path)
+    if not file.is_file():
+        raise UsageError(f'config file {path!r} does not exist')
+    try:
+        try:
+            cfg = Config.fromfile(file)
+        except RuntimeError as error:
+            if 'lazy_import' not in str(error):
+                raise
+            # a base that imports something was taken for one of the new style
+            cfg = Config.fromfile(file, lazy_import=False)
+    except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
+        fault = str(error).split(',')[0]
+        raise UsageError(f'{path}: {fault}. {HOW_TO_INSTALL}') from error
+    lacking = lacks_for(cfg.get('default_scope', 'mmpretrain'))
+    if lacking:
+        raise UsageError(f'{path} needs {lacking}. {HOW_TO_INSTALL}')
+    known = {*cfg, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS}
+    for option in options or {}:
+        part = option.split('.')[0]
+        if part not in known:
+            close = difflib.get_close_matches(part, known, n=1)
+            hint = f', did you mean {close[0]!r}?' if close else ''
+            raise UsageError(
+                f'--cfg-options {option}: the config has no part {part!r}{hint}'
+            )
+    if options:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+def _of_package(name: str) -> Path:
+    package, _, path = name.partition('::')
+    if find_spec(package) is None:
+        raise UsageError(f'{name}: the package {package!r} is not installed')
+    return Path(get_installed_path(package), '.mim', 'configs', path)
+
+
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
+    """The choice of the command line, else of the config, else its file name."""
+    stem = Path(cfg.filename).stem
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{stem}'
+
+
+def set_amp(cfg: Config, dtype: str) -> None:
+    """Train with automatic mixed precision: ``'float16'`` or ``'bfloat16'``.
+
+    Raises:
+        UsageError: If float16 is asked for without a GPU.
+    """
+    optim = cfg.optim_wrapper
+    if dtype == 'bfloat16':
+        _take_bfloat16(optim)
+    elif is_cuda_available():
+        optim.type = 'AmpOptimWrapper'
+        optim.dtype = dtype
+        optim.setdefault('loss_scale', 'dynamic')
+    else:
+        raise UsageError(
+            '--amp needs a GPU for float16, and none is available; take --amp '
+            'bfloat16, or leave it out'
+        )
+
+
+def _take_bfloat16(optim_wrapper: ConfigDict) -> None:
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):
+        optim_wrapper.pop(key, None)
+    optim_wrapper.type = 'smpconv_mm.BFloat16OptimWrapper'
+
+
+def set_resume(cfg: Config, resume: str) -> None:
+    """Resume from a checkpoint, or with ``'auto'`` from the work dir's latest.
+
+    Raises:
+        UsageError: If the named checkpoint does not exist.
+    """
+    if resume != 'auto' and not Path(resume).is_file():
+        raise UsageError(
+            f'--resume: checkpoint {resume!r} does not exist; leave the name out to '
+            f'take the latest of {cfg.work_dir}'
+        )
+    latest = find_latest(cfg.work_dir) if resume == 'auto' else resume
+    cfg.resume = latest is not None
+    cfg.load_from = str(latest) if latest else None
+
+
+def set_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the number of images a step."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UsageError(
+            '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the '
+            'batch that its learning rate was chosen for'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def drop_validation(cfg: Config) -> None:
+    """Train without validation."""
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint')
+    if checkpoint:
+        checkpoint.pop('save_best', None)
+
+
+def set_visualization(
+    cfg: Config, show: bool, show_dir: str | None, interval: int, wait_time: float
+) -> None:
+    """Draw predictions while testing, in a window or into a folder."""
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    if 'visualization' not in hooks:
+        raise UsageError(
+            '--show and --show-dir need a visualization hook in default_hooks of the '
+            "config, e.g. visualization=dict(type='VisualizationHook')"
+        )
+    hook = hooks.visualization
+    # mmpretrain says enable and out_dir; mmdet and mmseg say draw, test_out_dir
+    classification = hook.type.rpartition('.')[2] == 'VisualizationHook'
+    hook['enable' if classification else 'draw'] = True
+    hook.show = show
+    hook.wait_time = wait_time
+    hook.interval = interval
+    if show_dir:
+        # mmdet joins a relative folder to itself, once more for every image
+        show_dir = str(Path(show_dir).absolute())
+        if cfg.get('default_scope') == 'mmseg':  # its hook has no such argument
+            cfg.visualizer.save_dir = show_dir
+        else:
+            hook['out_dir' if classification else 'test_out_dir'] = show_dir
+
+
+def set_tta(cfg: Config) -> None:
+    """Test with test-time augmentation.
+
+    ``tta_model`` and ``tta_pipeline`` of the config say how; a classifier
+    without them averages over an image and its mirror image.
+    """
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        if cfg.get('default_scope') != 'mmpretrain':
+            raise UsageError(
+                '--tta needs tta_model and tta_pipeline in the config'
+                + ' (mmdet has them for boxes only, not for masks)'
+                * (cfg.get('default_scope') == 'mmdet')
+            )
+        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
+        cfg.tta_pipeline = [
+            *pipeline[:-1],
+            dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]]),
+        ]
+        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def _readme(cfg: Config) -> Path:
+    beside = Path(cfg.filename).parent / 'README.md'
+    return beside if beside.is_file() else Path('configs/smpconv/README.md')
+
+
+def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
+    """Raise early if a data folder that the config names is not there.
+
+    Raises:
+        UsageError: Names the folder and the option that sets it.
+    """
+    for phase in phases:
+        dataset = (cfg.get(f'{phase}_dataloader') or {}).get('dataset', {})
+        root = dataset.get('data_root')
+        if root and '://' not in root and not Path(root).expanduser().is_dir():
+            raise UsageError(
+                f'data folder {root!r} of {phase}_dataloader does not exist; put or '
+                f'link the data there ({_readme(cfg)} shows the layout), or '
+                f'pass --cfg-options {phase}_dataloader.dataset.data_root=FOLDER'
+            )
+
+
+def drop_amp(cfg: Config) -> None:
+    """Without a GPU: float32 in place of float16, which CPUs are slow in."""
+    optim = cfg.get('optim_wrapper') or {}
+    if optim.get('type') != 'AmpOptimWrapper':
+        return
+    if optim.get('dtype') == 'bfloat16':
+        _take_bfloat16(optim)
+        return
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):
+        optim.pop(key, None)
+    optim.type = 'OptimWrapper'
+    MMLogger.get_current_instance().warning(
+        'no GPU: trains in float32 instead of mixed precision; --amp bfloat16 '
+        'works on CPUs'
+    )

@@ -1,0 +1,201 @@
+"""From a config to its model, and to an MMEngine runner."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import mmengine
+import torch
+from mmengine.config import Config
+from mmengine.device import is_cuda_available
+from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
+from mmengine.registry import MODELS, RUNNERS, init_default_scope
+from mmengine.runner import FlexibleRunner as _FlexibleRunner
+from mmengine.runner import Runner
+from torch import nn
+
+from smpconv_mm.checkpoint import atomic_path, load_into
+from smpconv_mm.compat.mmdet import hand_on_float32
+from smpconv_mm.compat.mmengine import FlexibleRunner
+from smpconv_mm.errors import UsageError
+
+from .config import drop_amp
+
+
+def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
+    """Build a classifier, detector or segmenter, with the weights of a checkpoint.
+
+    Without a checkpoint the weights are what the constructors made them;
+    :func:`initialise` gives those that a training starts from.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read or does not fit.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    model = MODELS.build(cfg.model)
+    if checkpoint:
+        load_into(model, checkpoint)
+    return model
+
+
+def initialise(network: BaseModule) -> None:
+    """Initialise weights as a training does, without a log line a parameter.
+
+    Raises:
+        CheckpointError: If ``init_cfg`` names a checkpoint that cannot be read.
+    """
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        network.init_weights()
+    finally:
+        logger.setLevel(level)
+
+
+def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner:
+    """Build the runner; brings up gloo where there is no GPU.
+
+    MMEngine's launchers assume GPUs. Without one, the process group is made
+    here and what MMEngine and torch have for GPUs only is replaced: SyncBN by
+    BN, and float16 of a config by float32.
+
+    A config with a ``strategy`` gets MMEngine's FlexibleRunner, any other its
+    Runner. With ``channels_last = True`` the model's weights are kept in that
+    memory format, which makes GPUs convolve in it.
+
+    Raises:
+        UsageError: If the launcher needs GPUs and there are none, a strategy
+            needs more processes, or the parts of the model do not fit (see
+            :func:`check_channels`).
+    """
+    cfg.launcher = launcher
+    if not is_cuda_available():
+        drop_amp(cfg)
+        if launcher != 'none':
+            _use_gloo(cfg)
+    default = 'FlexibleRunner' if cfg.get('strategy') else 'Runner'
+    kind = RUNNERS.get(cfg.get('runner_type', default))
+    if kind is _FlexibleRunner:
+        runner = _flexible_runner(cfg)
+    else:
+        # before the model is wrapped: its wrapper notes the format of weights
+        class Prepared(kind):
+            def build_model(self, model: nn.Module | dict) -> nn.Module:
+                return _prepared(super().build_model(model), cfg)
+
+        runner = Prepared.from_cfg(cfg)
+    check_channels(runner.model)
+    return runner
+
+
+def _use_gloo(cfg: Config) -> None:
+    if cfg.launcher != 'pytorch':
+        raise UsageError(f'--launcher {cfg.launcher} needs GPUs; use pytorch')
+    if not torch.distributed.is_initialized():
+        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 600)
+        timeout = timedelta(seconds=seconds)
+        torch.distributed.init_process_group('gloo', timeout=timeout)
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    if _replace_type(cfg.model, 'SyncBN', 'BN'):
+        MMLogger.get_current_instance().warning(
+            'no GPU: SyncBN was replaced by BN, each process has its own statistics'
+        )
+
+
+def _flexible_runner(cfg: Config) -> FlexibleRunner:
+    strategy = cfg.get('strategy') or {}
+    if str(strategy.get('type')).endswith('FSDPStrategy'):
+        if cfg.launcher == 'none':
+            raise UsageError(
+                f'strategy {strategy.type} shards the model over several processes; '
+                'start them with "bash tools/dist_train.sh CONFIG GPUS", or pass '
+                '--cfg-options strategy=None'
+            )
+        if 'EMAHook' in [hook.type for hook in cfg.get('custom_hooks') or []]:
+            raise UsageError(
+                'custom_hooks: EMAHook copies the whole model, of which a process '
+                'has a shard only; leave it out with --cfg-options "custom_hooks=[]"'
+            )
+    runner = FlexibleRunner.from_cfg(cfg)
+    runner.model = _prepared(runner.strategy.build_model(runner.model), cfg)
+    return runner
+
+
+def _prepared(model: nn.Module, cfg: Config) -> nn.Module:
+    if cfg.get('default_scope') == 'mmdet':
+        hand_on_float32(model)
+    if cfg.get('channels_last'):
+        model.to(memory_format=torch.channels_last)
+    return model
+
+
+def check_channels(model: nn.Module) -> None:
+    """Compare the maps of a backbone with what the parts after it expect.
+
+    Looks at backbones that tell their ``channels`` and ``out_indices``, as those
+    of this package, and at necks and heads of mmdet and mmseg.
+
+    Raises:
+        UsageError: Names the part, its channels and those of the backbone.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    backbone = getattr(model, 'backbone', None)
+    if not hasattr(backbone, 'channels') or not hasattr(backbone, 'out_indices'):
+        return
+    maps = [backbone.channels[i] for i in backbone.out_indices]
+    names = ['neck']
+    if getattr(model, 'neck', None) is None:
+        names = ['decode_head', 'auxiliary_head']
+    for name in names:
+        part = getattr(model, name, None)
+        wanted = getattr(part, 'in_channels', None)
+        if wanted is None:
+            continue
+        index = getattr(part, 'in_index', range(len(maps)))
+        chosen = [
+            maps[i]
+            for i in ([index] if isinstance(index, int) else index)
+            if -len(maps) <= i < len(maps)
+        ]
+        if (sum(chosen) if isinstance(wanted, int) else chosen) != wanted:
+            raise UsageError(
+                f'config: model.{name} takes in_channels={wanted}, but '
+                f'{type(backbone).__name__} with out_indices={backbone.out_indices} '
+                f'gives maps of {maps} channels; correct one of the two'
+            )
+
+
+def _replace_type(node, old: str, new: str) -> bool:
+    found = False
+    if isinstance(node, dict):
+        if node.get('type') == old:
+            node['type'] = new
+            found = True
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            found |= _replace_type(child, old, new)
+    return found
+
+
+def write_metrics(metrics: dict, path: str) -> None:
+    """Write metrics as .json, .yaml or .pkl; one process does it."""
+    if is_main_process():
+        with atomic_path(path) as temporary:
+            mmengine.dump(metrics, str(temporary))
+
+
+def leave_group() -> None:
+    """End a distributed run in order; its threads would outlive the interpreter."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()

@@ -1,1 +1,0 @@
-"""Helpers around files and environments."""
