@@ -22,14 +22,20 @@ class EmulatorError(RuntimeError):
     """What the emulator found: a deadlock, an access out of bounds, ..."""
 
 
-class Problem(ctypes.Structure):
+class Machine(ctypes.Structure):
+    """The device that is emulated, a plan, the order of threads; as in driver.h."""
+
     _fields_ = [
-        (name, ctypes.c_int)
-        for name in (
-            'batch channels height width kernel_height kernel_width '
-            'has_mma shared_of_block processors'
-        ).split()
-    ] + [('seed', ctypes.c_uint)]
+        ('has_mma', ctypes.c_int),
+        ('shared_of_block', ctypes.c_int),
+        ('processors', ctypes.c_int),
+        ('seed', ctypes.c_uint),
+        ('plan', ctypes.c_char_p),
+    ]
+
+
+def machine(mma=True, shared=227 << 10, processors=2, seed=0, plan=''):
+    return Machine(mma, shared, processors, seed, plan.encode())
 
 
 def compile_cpp(source, target, *arguments, sources=CUDA_OPS / 'csrc' / 'cuda'):
@@ -42,54 +48,58 @@ def compile_cpp(source, target, *arguments, sources=CUDA_OPS / 'csrc' / 'cuda'):
 
 
 class Kernels:
-    """Kernels compiled from a folder of device code."""
+    """An operator's kernels, compiled from a folder of device code.
 
-    def __init__(self, sources, *arguments):
+    Args:
+        driver (str): Name of a file of cuda_ops/emulator, without its ending.
+    """
+
+    def __init__(self, driver, sources=CUDA_OPS / 'csrc' / 'cuda', *arguments):
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder, 'kernels.so')
-            driver = CUDA_OPS / 'emulator' / 'driver.cpp'
+            source = CUDA_OPS / 'emulator' / f'{driver}.cpp'
             compile_cpp(
-                driver, library, '-shared', '-fPIC', *arguments, sources=sources
+                source, library, '-shared', '-fPIC', *arguments, sources=sources
             )
             self.library = ctypes.CDLL(str(library))
 
-    def _call(self, name, problem, dtype, *tensors):
+    def call(self, name, shape, inputs, out_shape, **options):
+        """Call a function of the driver.
+
+        Args:
+            name (str): The function.
+            shape (list[int]): The members of the operator's struct of its shape.
+            inputs (list[Tensor | None]): Contiguous, of one dtype.
+            out_shape (tuple[int, ...]): Shape of the result.
+            options: Arguments of :func:`machine`.
+
+        Returns:
+            Tensor: The result, of the inputs' dtype.
+        """
+        dtype = inputs[0].dtype
+        out = guarded(torch.full(out_shape, float('nan')), dtype)
         message = ctypes.create_string_buffer(500)
         pointers = [
-            None if t is None else ctypes.c_void_p(t.data_ptr()) for t in tensors
+            None if t is None else ctypes.c_void_p(t.data_ptr()) for t in (*inputs, out)
         ]
         status = getattr(self.library, name)(
-            ctypes.byref(problem), TYPES[dtype], *pointers, message, 500
+            ctypes.byref(machine(**options)),
+            (ctypes.c_int * len(shape))(*shape),
+            TYPES[dtype],
+            *pointers,
+            message,
+            500,
         )
         if status == 2:
             raise EmulatorError(message.value.decode())
-        assert status == 0, 'no kernel fits'
-
-    def conv(self, x, weight, bias=None, **options):
-        """The convolution; tensors must be contiguous."""
-        out = guarded(torch.full(x.shape, float('nan')), x.dtype)
-        problem = make_problem(x, *weight.shape[2:], **options)
-        self._call('emulated_conv', problem, x.dtype, x, weight, bias, out)
+        assert status == 0, 'no plan fits'
         check_guards(out)
         return out
-
-    def weight(self, x, grad, kh, kw, **options):
-        """The gradient of the kernel."""
-        shape = (x.shape[1], 1, kh, kw)
-        out = guarded(torch.full(shape, float('nan')), x.dtype)
-        problem = make_problem(x, kh, kw, **options)
-        self._call('emulated_weight', problem, x.dtype, x, grad, out)
-        check_guards(out)
-        return out
-
-
-def make_problem(x, kh, kw, mma=True, shared=227 << 10, processors=2, seed=0):
-    return Problem(*x.shape, kh, kw, mma, shared, processors, seed)
 
 
 @functools.lru_cache
-def kernels():
-    return Kernels(CUDA_OPS / 'csrc' / 'cuda')
+def kernels(driver):
+    return Kernels(driver)
 
 
 GUARD = 64  # elements: a multiple of 16 bytes in every dtype

@@ -5,14 +5,8 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from test_cuda_ops.emulated import (
-    CUDA_OPS,
-    EmulatorError,
-    Kernels,
-    guarded,
-    kernels,
-    needs_compiler,
-)
+from test_cuda_ops import emulated
+from test_cuda_ops.emulated import CUDA_OPS, EmulatorError, guarded, needs_compiler
 from tolerances import TOLERANCES, assert_close
 
 pytestmark = needs_compiler
@@ -47,6 +41,26 @@ def make(shape, dtype, offset=0):
     generator = torch.Generator().manual_seed(0)
     sizes = (n, c, h, w), (c, 1, kh, kw), (c,), (n, c, h, w)
     return [guarded(torch.randn(s, generator=generator), dtype, offset) for s in sizes]
+
+
+class DepthwiseConv:
+    """The two passes, by the kernels of a folder."""
+
+    def __init__(self, compiled):
+        self.compiled = compiled
+
+    def conv(self, x, weight, bias=None, **options):
+        shape = (*x.shape, *weight.shape[2:])
+        inputs = (x, weight, bias)
+        return self.compiled.call('emulated_conv', shape, inputs, x.shape, **options)
+
+    def weight(self, x, grad, kh, kw, **options):
+        shape, out = (*x.shape, kh, kw), (x.shape[1], 1, kh, kw)
+        return self.compiled.call('emulated_weight', shape, (x, grad), out, **options)
+
+
+def kernels():
+    return DepthwiseConv(emulated.kernels('depthwise_conv'))
 
 
 def reference(x, weight, bias, grad):
@@ -168,7 +182,9 @@ def test_finds_planted_mistake(mutant, tmp_path):
             assert old in text, 'the mistake no longer fits the code'
             text = text.replace(old, new)
         (tmp_path / source.name).write_text(text)
-    compiled = Kernels(tmp_path, '-DSMPCONV_MM_ONLY_BFLOAT16')
+    compiled = DepthwiseConv(
+        emulated.Kernels('depthwise_conv', tmp_path, '-DSMPCONV_MM_ONLY_BFLOAT16')
+    )
     with pytest.raises((AssertionError, EmulatorError)):
         for seed in range(3):
             find_mistake(compiled, what, seed)

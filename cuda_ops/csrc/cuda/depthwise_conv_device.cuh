@@ -1,18 +1,10 @@
-// What the planning of kernels needs to know of a device and of a shape.
+// What the planning of the depthwise kernels needs to know of a shape.
 #pragma once
 
 #include "depthwise_conv_maps.cuh"
+#include "device.cuh"
 
 namespace smpconv_mm {
-
-struct Device {
-  int processors;
-  int shared_of_block, shared_of_processor;  // bytes
-  bool has_mma;                              // sm_80 or newer
-};
-
-// Bytes that the system keeps of the shared memory of each block.
-constexpr int kReserved = 1024;
 
 // The template argument P for a kernel, as far as the map is wide.
 inline int reach(const ConvShape& s) {
@@ -40,10 +32,5 @@ inline int odd_pitch(int columns) { return round_up(columns, 16) + 8; }
 
 // The largest kernel that fits the tap rows and the threads of the kernels.
 constexpr int kMostTaps = 63;
-
-template <typename T>
-constexpr bool is_half() {
-  return sizeof(T) == 2;
-}
 
 }  // namespace smpconv_mm

@@ -1,0 +1,6 @@
+#include "depthwise_conv_weight.cuh"
+
+template bool smpconv_mm::launch_conv_weight(const Launcher&,
+                                             const std::function<float*(int64_t)>&,
+                                             const ConvShape&, const __nv_bfloat16*,
+                                             const __nv_bfloat16*, __nv_bfloat16*);

@@ -1,0 +1,34 @@
+#include "depthwise_conv_plan.cuh"
+#include "depthwise_conv_weight_plan.cuh"
+#include "driver.h"
+
+using namespace smpconv_mm;
+
+extern "C" int emulated_conv(const emulator::Machine* m, const ConvShape* s, int type,
+                             const void* input, const void* weight, const void* bias,
+                             void* output, char* message, int size) {
+  return emulator::guarded(type, message, size, [&](auto zero) {
+    using T = decltype(zero);
+    const auto launch = emulator::launcher(*m);
+    return depthwise_conv2d(launch, emulator::device(*m, "conv"), *s,
+                            static_cast<const T*>(input), static_cast<const T*>(weight),
+                            static_cast<const T*>(bias), static_cast<T*>(output));
+  });
+}
+
+extern "C" int emulated_weight(const emulator::Machine* m, const ConvShape* s, int type,
+                               const void* input, const void* grad, void* output,
+                               char* message, int size) {
+  return emulator::guarded(type, message, size, [&](auto zero) {
+    using T = decltype(zero);
+    const auto launch = emulator::launcher(*m);
+    std::vector<float> room;
+    const auto allocate = [&](int64_t count) {
+      room.assign(count, std::nanf(""));
+      return room.data();
+    };
+    return depthwise_conv2d_weight(launch, allocate, emulator::device(*m, "weight"), *s,
+                                   static_cast<const T*>(input),
+                                   static_cast<const T*>(grad), static_cast<T*>(output));
+  });
+}
