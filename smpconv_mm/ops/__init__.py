@@ -7,6 +7,7 @@ from . import reference
 from .depthwise_conv import depthwise_conv2d
 from .dispatch import backends, explain, operations, use_backend
 from .fft_conv import causal_conv1d, fft_conv2d
+from .involution import involution
 from .smp_kernel import smp_kernel
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'depthwise_conv2d',
     'explain',
     'fft_conv2d',
+    'involution',
     'operations',
     'reference',
     'smp_kernel',

@@ -1,21 +1,8 @@
 """The CUDA kernels of the involution, run by the emulator."""
 
-import ctypes
-import functools
-import tempfile
-from pathlib import Path
-
 import pytest
 import torch
-from test_cuda_ops.emulated import (
-    CUDA_OPS,
-    TYPES,
-    EmulatorError,
-    check_guards,
-    compile_cpp,
-    guarded,
-    needs_compiler,
-)
+from test_cuda_ops.emulated import guarded, kernels, needs_compiler
 from tolerances import TOLERANCES, assert_close
 
 from smpconv_mm.ops import reference
@@ -48,60 +35,20 @@ CASES = [(t, d) for t in DTYPES for d in DEVICES if t != torch.float32]
 CASES.append((torch.float32, DEVICES[-1]))
 
 
-class Problem(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_int)
-        for name in (
-            'batch channels groups height width kernel out_height out_width stride '
-            'padding dilation interleaved clamp has_mma shared_of_block processors'
-        ).split()
-    ] + [('seed', ctypes.c_uint)]
-
-
-class Kernels:
-    """Kernels compiled from a folder of device code."""
-
-    def __init__(self, sources, *arguments):
-        with tempfile.TemporaryDirectory() as folder:
-            library = Path(folder, 'kernels.so')
-            driver = CUDA_OPS / 'emulator' / 'involution.cpp'
-            compile_cpp(
-                driver, library, '-shared', '-fPIC', *arguments, sources=sources
-            )
-            self.library = ctypes.CDLL(str(library))
-
-    def run(self, shape, what, first, second, mma=True, shared=227 << 10, seed=0):
-        """One pass: what is 'output', 'input' or 'weight'."""
-        n, c, g, h, w, k, stride, padding, dilation, order, border = shape
-        places = out_size(shape)
-        sizes = {
-            'output': (n, c, *places),
-            'input': (n, c, h, w),
-            'weight': (n, g, k, k, *places),
-        }
-        problem = Problem(
-            n, c, g, h, w, k, *places, stride, padding, dilation,
-            order == 'interleaved', border == 'clamp', mma, shared, 2, seed,
-        )  # fmt: skip
-        target = guarded(torch.full(sizes[what], float('nan')), first.dtype)
-        message = ctypes.create_string_buffer(500)
-        status = self.library.emulated_involution(
-            ctypes.byref(problem),
-            list(sizes).index(what),
-            TYPES[first.dtype],
-            *(ctypes.c_void_p(t.data_ptr()) for t in (first, second, target)),
-            message,
-            500,
-        )
-        if status:
-            raise EmulatorError(message.value.decode())
-        check_guards(target)
-        return target
-
-
-@functools.lru_cache
-def kernels():
-    return Kernels(CUDA_OPS / 'csrc' / 'cuda')
+def run(shape, what, first, second, compiled=None, **options):
+    """One pass: what is 'output', 'input' or 'weight'."""
+    n, c, g, h, w, k, stride, padding, dilation, order, border = shape
+    places = out_size(shape)
+    name = 'emulated_involution' + ('' if what == 'output' else f'_{what}')
+    sizes = {
+        'output': (n, c, *places),
+        'input': (n, c, h, w),
+        'weight': (n, g, k, k, *places),
+    }
+    numbers = [n, c, g, h, w, k, *places, stride, padding, dilation]
+    numbers += [order == 'interleaved', border == 'clamp']
+    compiled = compiled or kernels('involution')
+    return compiled.call(name, numbers, [first, second], sizes[what], **options)
 
 
 def out_size(shape):
@@ -147,7 +94,7 @@ def test_agrees_with_float64_reference(shape, dtype, device):
         TOLERANCES['involution'][dtype], expected, passes(*tensors)
     ):
         for seed in range(3):  # threads run upwards, downwards, mixed
-            actual = kernels().run(shape, what, *arrays, seed=seed, **device)
+            actual = run(shape, what, *arrays, seed=seed, **device)
             assert_close(actual, exact, limit, what)
 
 
@@ -157,11 +104,11 @@ def test_alignment_of_rows_and_tensors(width, offset):
     shape = (2, 16, 1, 5, width, 5, 1, 2, 1, 'contiguous', 'zeros')
     tensors = make(shape, torch.bfloat16, offset)
     for exact, (what, *arrays) in zip(expect(shape, *tensors), passes(*tensors)):
-        assert_close(kernels().run(shape, what, *arrays), exact, 2e-2, what)
+        assert_close(run(shape, what, *arrays), exact, 2e-2, what)
 
 
 def test_does_not_depend_on_the_order_of_threads():
     shape = (2, 40, 1, 14, 14, 7, 1, 3, 1, 'contiguous', 'zeros')
     for what, *arrays in passes(*make(shape, torch.bfloat16)):
-        found = [kernels().run(shape, what, *arrays, seed=s) for s in range(4)]
+        found = [run(shape, what, *arrays, seed=s) for s in range(4)]
         assert all(torch.equal(found[0], other) for other in found)

@@ -11,8 +11,8 @@ struct InvolutionShape {
   int kernel;                 // its side
   int out_height, out_width;  // of the output and of the weight's map
   int stride, padding, dilation;
-  bool interleaved;  // channel c has kernel c mod groups, else c / (channels of a group)
-  bool clamp;        // a window that leaves the map is moved inside
+  int interleaved;  // channel c has kernel c mod groups, else c / (channels of a group)
+  int clamp;        // a window that leaves the map is moved inside
 };
 
 struct Range {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "depthwise_conv_device.cuh"
+#include "device.cuh"
 #include "involution_mma_kernel.cuh"
 #include "involution_simt_kernel.cuh"
 
@@ -69,12 +70,15 @@ bool plan_involution(const InvolutionShape& s, const Device& device, InvolutionP
   const int columns = round_up(ceil_div(width, ceil_div(width, 64)), 8);
   const int chunks = ceil_div(group_width(s), kMmaChannels);
   // several blocks on a processor: one computes while another loads
+  const PlanSettings& wanted = device.settings;
   const int processor = device.shared_of_processor;
-  for (const int limit : {processor / 3 - kReserved, processor / 2 - kReserved, processor})
+  for (int limit : {processor / 3 - kReserved, processor / 2 - kReserved, processor}) {
+    if (wanted.shared) limit = wanted.shared;
     for (t->columns = columns; t->columns >= 8; t->columns = t->columns / 16 * 8) {
       const int bands = ceil_div(kMaxWarps, chunks * t->columns / 8);
-      for (t->rows = smaller(round_up(height, kMmaRows), bands * kMmaRows); t->rows > 0;
-           t->rows /= 2) {
+      t->rows = smaller(round_up(height, kMmaRows), bands * kMmaRows);
+      if (wanted.rows) t->rows = wanted.rows;
+      for (; t->rows > 0; t->rows = wanted.rows ? 0 : t->rows / 2) {
         lay_out<Transposed>(s, pass, t);
         if (t->shared > smaller(limit, device.shared_of_block)) continue;
         const int tasks = chunks * ceil_div(t->rows, kMmaRows) * (t->columns / 8);
@@ -82,14 +86,16 @@ bool plan_involution(const InvolutionShape& s, const Device& device, InvolutionP
         return true;
       }
     }
+  }
   return false;
 }
 
 // Computes `target`, a batch of at least one image, from two arrays: the output from
 // input and weight, the gradient of the input from those of the output and weight, or
-// the gradient of the weight from the input and the gradient of the output.
+// the gradient of the weight from the input and the gradient of the output. False: the
+// plan that the caller wishes for does not fit, nothing was launched.
 template <InvolutionPass Pass, typename T, typename Launch>
-void involution(Launch& launch, const Device& device, const InvolutionShape& s,
+bool involution(const Launch& launch, const Device& device, const InvolutionShape& s,
                 const T* first, const T* second, T* target) {
   constexpr bool kTransposed = Pass == InvolutionPass::kInput;
   const int64_t groups = int64_t(s.batch) * s.groups;
@@ -108,9 +114,10 @@ void involution(Launch& launch, const Device& device, const InvolutionShape& s,
       else
         launch(involution_mma_kernel<T, kTransposed>, blocks, t.warps * kWarpSize,
                t.shared, first, second, target, s, t);
-      return;
+      return true;
     }
   }
+  if (device.settings.any()) return false;
   if constexpr (Pass == InvolutionPass::kWeight) {
     const int blocks = ceil_div(s.out_height * s.out_width, kSimtThreads);
     launch(involution_weight_simt_kernel<T>, groups * s.kernel * blocks, kSimtThreads, 0,
@@ -122,6 +129,7 @@ void involution(Launch& launch, const Device& device, const InvolutionShape& s,
     launch(involution_simt_kernel<T, kTransposed>, groups * chunks * blocks, kSimtThreads,
            0, first, second, target, s, blocks);
   }
+  return true;
 }
 
 }  // namespace smpconv_mm
