@@ -90,7 +90,7 @@ def export_file(
             f'writing {dst.suffix} needs {", ".join(missing)}, not installed; run '
             'pip install "smpconv_mm[deploy]"'
         )
-    if dst.suffix == '.onnx' and _torch() < (2, 8):
+    if dst.suffix == '.onnx' and torch.__version__ < '2.8':
         raise UsageError(
             f'writing .onnx needs torch 2.8 or newer, this is {torch.__version__}; '
             'write .pt2, or export with a newer torch: checkpoints stay the same'
@@ -115,10 +115,6 @@ def export_file(
             actual = run(temporary, samples)
             inputs, absolute = _compare(dst, samples, actual, expected, fp16)
     return Exported(inputs, absolute, outputs, network.preprocessing)
-
-
-def _torch() -> tuple[int, ...]:
-    return tuple(int(part) for part in torch.__version__.split('.')[:2])
 
 
 def _parse_shape(

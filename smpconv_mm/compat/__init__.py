@@ -2,9 +2,12 @@
 
 
 def set_up() -> None:
-    """Put it right; called once, by importing this package where MMEngine is."""
-    from . import mmengine, mmpretrain, stack
+    """Check the OpenMMLab packages, and mend how MMEngine reads checkpoints.
 
-    stack.check_stack()
-    mmengine.register_with_mmengine()
-    mmpretrain.register_with_mmpretrain()
+    Called once, when this package is imported where MMEngine is installed.
+    """
+    from .mmengine import read_and_write_safely
+    from .stack import check_stack
+
+    check_stack()
+    read_and_write_safely()

@@ -1,11 +1,13 @@
-"""What MMEngine 0.10 gets wrong: resuming with torch 2.6 and newer, and strategies.
+"""MMEngine 0.10: it cannot resume with torch 2.6 or newer, nor with a strategy.
 
-The OneDL fork resumes as it is.
+The OneDL fork resumes as it is. What is here for strategies goes when MMEngine's
+FlexibleRunner knows ``compile`` and counts epochs as its Runner does.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from smpconv_mm.checkpoint import atomic_path, load
 
-# Types that pickle some of their own functions by getattr, and which
+# types that pickle some of their own functions as a call of getattr, and which
 _OWN_FUNCTIONS = {
     HistoryBuffer: ('min', 'max', 'mean', 'current'),
     OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
@@ -27,51 +29,56 @@ _OWN_FUNCTIONS = {
 
 
 def _own_function(owner: type, name: str) -> object:
-    """Stand in for ``getattr`` in the checkpoints of MMEngine.
+    """Called instead of ``getattr`` when a checkpoint of MMEngine is read.
 
-    Allowing ``getattr`` itself would open every attribute of every allowed type.
+    To allow ``getattr`` itself would open every attribute of every allowed type.
     """
     if name in _OWN_FUNCTIONS.get(owner, ()):
         return getattr(owner, name)
     raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr {owner} {name}')
 
 
-# torch compares these names with those in the file
-_own_function.__module__ = 'builtins'
-_own_function.__name__ = _own_function.__qualname__ = 'getattr'
+def _allow(function: Callable, module: str, name: str) -> None:
+    """Let checkpoints call ``function`` by this name."""
+    if torch.__version__ >= '2.7':
+        torch.serialization.add_safe_globals([(function, f'{module}.{name}')])
+        return
+    # older ones know a function by its own name only
+    function.__module__, function.__qualname__ = module, name
+    torch.serialization.add_safe_globals([function])
 
 
-def register_with_mmengine() -> None:
-    """Make MMEngine read and write checkpoints by the rules of this module.
+class _AtomicBackend(LocalBackend):
+    """Writes files by :func:`smpconv_mm.checkpoint.atomic_path`."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        with atomic_path(filepath) as temporary:
+            temporary.write_bytes(obj)
+
+
+def read_and_write_safely() -> None:
+    """Make MMEngine read and write checkpoints as :mod:`smpconv_mm.checkpoint` does.
 
     * The types in MMEngine's own checkpoints (history buffers, NumPy scalars)
-      are allowed under ``weights_only=True``: since torch 2.6 MMEngine 0.10
-      cannot resume without.
-    * Local files are read by :func:`load`, so that a bad one gives one clear
-      error wherever MMEngine loads it.
+      are allowed under ``weights_only=True``.
+    * Local files are read by :func:`smpconv_mm.checkpoint.load`, so that a bad
+      one gives one clear error wherever MMEngine loads it.
     * The file backend ``'atomic'`` (``backend_args=dict(backend='atomic')`` of
-      the CheckpointHook) writes by :func:`atomic_path`.
+      the CheckpointHook) never leaves a half-written file.
     """
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
     torch.serialization.add_safe_globals(
         [
-            HistoryBuffer,
-            OneCycleParamScheduler,
+            *_OWN_FUNCTIONS,
             np.ndarray,
             np.dtype,
             multiarray._reconstruct,
             multiarray.scalar,
-            _own_function,
             *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'b1')),
         ]
     )
-
-    class AtomicLocalBackend(LocalBackend):
-        def put(self, obj: bytes, filepath: str | Path) -> None:
-            with atomic_path(filepath) as temporary:
-                temporary.write_bytes(obj)
-
-    register_backend('atomic', AtomicLocalBackend, force=True)
+    _allow(_own_function, 'builtins', 'getattr')
+    register_backend('atomic', _AtomicBackend, force=True)
     CheckpointLoader.register_scheme(
         prefixes='',
         loader=lambda filename, map_location: load(filename, map_location or 'cpu'),

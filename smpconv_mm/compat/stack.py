@@ -6,7 +6,9 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-# The same import names under two distributions; either will do.
+from packaging.version import Version
+
+# import name -> the distributions that provide it; any of them will do
 NAMES = {
     'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
     'mmcv': ('mmcv', 'mmcv-lite', 'onedl-mmcv', 'onedl-mmcv-lite'),
@@ -18,7 +20,7 @@ HOW_TO_INSTALL = (
     'Run "bash tools/install.sh --level full", which installs mmdet and '
     'mmsegmentation and compiles the operators of mmcv that they need'
 )
-LEAST = {'mmengine': (0, 10), 'mmcv': (2, 0), 'mmpretrain': (1, 0)}
+LEAST = {'mmengine': '0.10', 'mmcv': '2.0', 'mmpretrain': '1.0'}
 
 
 def installed(package: str) -> tuple[str, str] | None:
@@ -43,12 +45,11 @@ def lacks_for(scope: str) -> str | None:
 def check_stack() -> None:
     """Warn once, naming package and remedy, if the stack is not complete."""
     faults = []
-    for package, least in LEAST.items():
+    for package, wanted in LEAST.items():
         found = installed(package)
-        wanted = '.'.join(map(str, least))
         if found is None:
             faults.append(f'{package} >= {wanted} is missing')
-        elif tuple(int(x) for x in found[1].split('.')[:2]) < least:
+        elif Version(found[1]) < Version(wanted):
             faults.append(f'{found[0]} {found[1]} is older than {wanted}')
     if faults:
         warnings.warn(

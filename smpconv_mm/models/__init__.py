@@ -1,6 +1,10 @@
 """Networks built from the layers of this package."""
 
+from smpconv_mm.compat.mmpretrain import register_model_index
+
 from .backbones import SMPTCN, SMPNet, SMPResNet
 from .necks import LastTimeStep
+
+register_model_index()
 
 __all__ = ['SMPTCN', 'LastTimeStep', 'SMPNet', 'SMPResNet']

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 USE = """
 import sys, smpconv_mm
 assert 'mmpretrain' not in sys.modules
+import smpconv_mm.models
 from mmpretrain import get_model, list_models
 names = list_models('smp*')
 found = [get_model(name) for name in names]
@@ -53,7 +54,7 @@ def test_mmpretrain_first(tmp_path):
     """In a checkout, imported in the other order; weights of one's own."""
     code = f"""
 from mmpretrain import get_model
-import smpconv_mm, torch
+import smpconv_mm.models, torch
 model = get_model('smpnet-micro_digits', backbone=dict(drop_path_rate=0.0))
 path = {str(tmp_path / 'own.pth')!r}
 torch.save(dict(state_dict=model.state_dict()), path)
