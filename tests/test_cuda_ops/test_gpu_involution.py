@@ -16,7 +16,7 @@ BACKENDS = [
     pytest.param(
         'cuda',
         marks=pytest.mark.skipif(
-            why_not('cuda') is not None, reason=str(why_not('cuda'))
+            why_not('involution', 'cuda') is not None, reason=str(why_not('involution', 'cuda'))
         ),
     ),
     pytest.param(
@@ -183,7 +183,7 @@ def test_gradient_of_the_gradient(backend):
         assert_close(actual, expected, 1e-4)
 
 
-@pytest.mark.skipif(why_not('cuda') is not None, reason=str(why_not('cuda')))
+@pytest.mark.skipif(why_not('involution', 'cuda') is not None, reason=str(why_not('involution', 'cuda')))
 def test_is_chosen_and_refuses_float64():
     shape = SHAPES[1]
     x, weight, _ = on_gpu(shape, torch.bfloat16)

@@ -8,6 +8,8 @@ from ..dispatch import exporting
 from ..extension import why_not
 from .operator import OwnKernels
 
+_OPERATORS = ('involution', 'involution_input', 'involution_weight')
+
 
 class Cuda(OwnKernels):
     """Tensor cores for 16-bit maps, sums in registers for the others."""
@@ -21,7 +23,7 @@ class Cuda(OwnKernels):
             return f'it runs on GPUs, the input is on {input.device}'
         if input.dtype == torch.float64:
             return 'it has no float64'
-        return why_not('cuda')
+        return next(filter(None, (why_not(op, 'cuda') for op in _OPERATORS)), None)
 
     def slower(self, input, weight, *options) -> str | None:
         """Return why a later backend is faster, or None."""

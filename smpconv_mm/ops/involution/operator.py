@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..dispatch import choose
+from ..dispatch import Backend, choose, find
 
 ORDERS = ('contiguous', 'interleaved')
 BORDERS = ('zeros', 'clamp')
@@ -77,7 +77,7 @@ def involution(
         input, weight, bias = _autocast(input, weight, bias)
     options = (stride, padding, dilation, order == 'interleaved', border == 'clamp')
     chosen = choose('involution', backend, input, weight, *options)
-    out = chosen.fn(input, weight, *options)
+    out = chosen.run(input, weight, *options)
     return out if bias is None else out + bias[:, None, None]
 
 
@@ -168,22 +168,11 @@ def _autocast(input: Tensor, weight: Tensor, bias: Tensor | None):
     return input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-class OwnKernels:
+class OwnKernels(Backend):
     """A backend that computes the three operators.
 
     All methods take ``(stride, padding, dilation, interleaved, clamp)`` last.
     """
-
-    name: str
-    needs = 'nothing'
-
-    def unsupported(self, input, weight, *options) -> str | None:
-        """Return what prevents it from running, with the value, or None."""
-        return None
-
-    def slower(self, input, weight, *options) -> str | None:
-        """Return why a later backend is faster, or None."""
-        return None
 
     def run(self, input: Tensor, weight: Tensor, *options) -> Tensor:
         """Compute the output by the operator, which has derivatives."""
@@ -206,8 +195,6 @@ class OwnKernels:
         raise NotImplementedError
 
 
-BACKENDS: dict[str, OwnKernels] = {}
-
 _OPTIONS = (
     'SymInt stride, SymInt padding, SymInt dilation, bool interleaved, bool clamp, '
     'str backend'
@@ -221,7 +208,7 @@ _OPTIONS = (
 )
 def involution_operator(input, weight, *options):
     """:meth:`OwnKernels.output` of the backend of that name."""
-    return BACKENDS[options[-1]].output(input, weight, *options[:-1])
+    return find('involution', options[-1]).output(input, weight, *options[:-1])
 
 
 @torch.library.custom_op(
@@ -232,7 +219,7 @@ def involution_operator(input, weight, *options):
 )
 def input_operator(grad, weight, height, width, *options):
     """:meth:`OwnKernels.input_gradient` of the backend of that name."""
-    backend = BACKENDS[options[-1]]
+    backend = find('involution', options[-1])
     return backend.input_gradient(grad, weight, height, width, *options[:-1])
 
 
@@ -244,7 +231,7 @@ def input_operator(grad, weight, height, width, *options):
 )
 def weight_operator(input, grad, groups, k, *options):
     """:meth:`OwnKernels.weight_gradient` of the backend of that name."""
-    backend = BACKENDS[options[-1]]
+    backend = find('involution', options[-1])
     return backend.weight_gradient(input, grad, groups, k, *options[:-1])
 
 
@@ -314,6 +301,27 @@ def _weight_backward(ctx, slope):
 involution_operator.register_autograd(_output_backward, setup_context=_output_context)
 input_operator.register_autograd(_input_backward, setup_context=_input_context)
 weight_operator.register_autograd(_weight_backward, setup_context=_weight_context)
+
+
+def _vmap(operator):
+    """Fold the dimension that ``vmap`` hides into that of the images."""
+
+    def call(info, in_dims, first, second, *rest):
+        def fold(tensor, dim):
+            if dim is None:
+                tensor = tensor.expand(info.batch_size, *tensor.shape)
+                dim = 0
+            return tensor.movedim(dim, 0).flatten(0, 1)
+
+        out = operator(fold(first, in_dims[0]), fold(second, in_dims[1]), *rest)
+        return out.unflatten(0, (info.batch_size, -1)), 0
+
+    return call
+
+
+for _operator in (involution_operator, input_operator, weight_operator):
+    if hasattr(_operator, 'register_vmap'):  # from torch 2.5 on
+        _operator.register_vmap(_vmap(_operator))
 
 
 @register_flop_formula(torch.ops.smpconv_mm.involution)
