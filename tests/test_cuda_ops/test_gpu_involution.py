@@ -1,4 +1,4 @@
-"""The involution on a GPU, by our kernels and by CuPy's; skipped where there is none."""
+"""The involution on a GPU, by our kernels and by CuPy's; skipped without a GPU."""
 
 from importlib.util import find_spec
 
@@ -12,17 +12,12 @@ from smpconv_mm.ops.extension import why_not
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
 
+NOT_BUILT = why_not('involution', 'cuda')
+needs_build = pytest.mark.skipif(NOT_BUILT is not None, reason=str(NOT_BUILT))
+needs_cupy = pytest.mark.skipif(find_spec('cupy') is None, reason='no CuPy')
 BACKENDS = [
-    pytest.param(
-        'cuda',
-        marks=pytest.mark.skipif(
-            why_not('involution', 'cuda') is not None, reason=str(why_not('involution', 'cuda'))
-        ),
-    ),
-    pytest.param(
-        'cupy',
-        marks=pytest.mark.skipif(find_spec('cupy') is None, reason='no CuPy'),
-    ),
+    pytest.param('cuda', marks=needs_build),
+    pytest.param('cupy', marks=needs_cupy),
 ]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 # stages of RedNet, a map of a detector, every 16 channels a group
@@ -183,7 +178,7 @@ def test_gradient_of_the_gradient(backend):
         assert_close(actual, expected, 1e-4)
 
 
-@pytest.mark.skipif(why_not('involution', 'cuda') is not None, reason=str(why_not('involution', 'cuda')))
+@needs_build
 def test_is_chosen_and_refuses_float64():
     shape = SHAPES[1]
     x, weight, _ = on_gpu(shape, torch.bfloat16)

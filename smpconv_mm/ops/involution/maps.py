@@ -84,9 +84,7 @@ class Windows:
             rows, columns = (self.places(axis, like.device) for axis in (0, 1))
             total = like.new_zeros(*like.shape[:-2], *self.size)
             for u in range(self.k):
-                lines = like.new_zeros(
-                    *like.shape[:-2], self.outputs[0], self.size[1]
-                )
+                lines = like.new_zeros(*like.shape[:-2], self.outputs[0], self.size[1])
                 for v in range(self.k):
                     lines.index_add_(-1, columns[:, v], next(taps))
                 total.index_add_(-2, rows[:, u], lines)
@@ -96,7 +94,5 @@ class Windows:
         for u in range(self.k):
             for v in range(self.k):
                 total[..., self._slice(0, u), self._slice(1, v)] += next(taps)
-        rows, columns = (
-            slice(self.padding, self.padding + size) for size in self.size
-        )
+        rows, columns = (slice(self.padding, self.padding + size) for size in self.size)
         return total[..., rows, columns]
