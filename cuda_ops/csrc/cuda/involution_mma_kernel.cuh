@@ -125,7 +125,7 @@ __device__ __forceinline__ InvolutionBlock block_of(const InvolutionShape& s,
 }
 
 template <typename T, bool Transposed>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 3)
     involution_mma_kernel(const T* source, const T* weight, T* target, InvolutionShape s,
                           InvolutionTile t) {
 #if SMPCONV_MM_HAS_MMA
