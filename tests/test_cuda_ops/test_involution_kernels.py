@@ -1,8 +1,17 @@
 """The CUDA kernels of the involution, run by the emulator."""
 
+import functools
+
 import pytest
 import torch
-from test_cuda_ops.emulated import guarded, kernels, needs_compiler
+from test_cuda_ops.emulated import (
+    CUDA_OPS,
+    EmulatorError,
+    Kernels,
+    guarded,
+    kernels,
+    needs_compiler,
+)
 from tolerances import TOLERANCES, assert_close
 
 from smpconv_mm.ops import reference
@@ -29,9 +38,10 @@ SHAPES = [
     (1, 8, 1, 15, 11, 3, 1, 3, 3, 'contiguous', 'clamp'),
     (1, 8, 2, 10, 9, 3, 2, 1, 2, 'contiguous', 'clamp'),
 ]
-# tensor cores of a large and of a small GPU; without; too little shared memory for strips
+# tensor cores of a large and of a small GPU; without
 DEVICES = [dict(), dict(shared=48 << 10), dict(mma=False)]
 CASES = [(t, d) for t in DTYPES for d in DEVICES if t != torch.float32]
+# strips, and too little shared memory for them
 CASES += [(torch.float32, dict()), (torch.float32, dict(shared=1 << 10))]
 
 
@@ -112,3 +122,95 @@ def test_does_not_depend_on_the_order_of_threads():
     for what, *arrays in passes(*make(shape, torch.bfloat16)):
         found = [run(shape, what, *arrays, seed=s) for s in range(4)]
         assert all(torch.equal(found[0], other) for other in found)
+
+
+# Mistakes that the tests above must find: (what, file, old, new, which pass).
+DEVICE, MMA = 'involution_device.cuh', 'involution_mma_kernel.cuh'
+STRIP, SIMT = 'involution_strip_kernel.cuh', 'involution_simt_kernel.cuh'
+MUTANTS = [
+    ('no barrier after loading', MMA,
+     '  copy_wait();\n  __syncthreads();\n\n  const int eights = '
+     'ceil_div(b.columns.size(), kMmaOutputs);\n  const int bands',
+     '  copy_wait();\n\n  const int eights = '
+     'ceil_div(b.columns.size(), kMmaOutputs);\n  const int bands', 'output'),
+    ('no wait for the copies', MMA, '  copy_wait();\n  __syncthreads();\n',
+     '  __syncthreads();\n', 'input'),
+    ('last line of sources lost', MMA, 'line < lines.last; ++line',
+     'line < lines.last - 1; ++line', 'output'),
+    ('last product of a row lost', MMA, 'at < from.last - source_left;',
+     'at < from.last - source_left - kMmaPlaces;', 'input'),
+    ('one column too many is written', MMA, 'j < columns.last && channel',
+     'j <= columns.last && channel', 'output'),
+    ('a row below the map is read', MMA, 'row >= 0 && row < height;',
+     'row >= 0 && row <= height;', 'weight'),
+    ('matrix not transposed', MMA, 'load_matrices<true>(a, line',
+     'load_matrices<false>(a, line', 'weight'),
+    ('slopes of the first channels only', MMA, 'if (t.members > kMmaChannels)',
+     'if (false)', 'weight'),
+    ('no barrier before writing', MMA, '  __syncthreads();\n\n  const int64_t outputs',
+     '\n  const int64_t outputs', 'weight'),
+    ('taps at the wrong rows', MMA, 'weight_rows_of<Transposed>(s, b.rows, u).first)',
+     'b.rows.first)', 'input'),
+    ('no barrier after loading (strips)', STRIP,
+     '  __syncthreads();\n  const int height', '  const int height', 'strip output'),
+    ('taps not turned round (strips)', STRIP, 'K - 1 - v : u * K + v',
+     'v : u * K + v', 'strip input'),
+    ('a column of the window lost (strips)', STRIP, 'e < strip_reach<K>(); e += 4',
+     'e < strip_reach<K>() - 4; e += 4', 'strip weight'),
+    ('last column written twice (strips)', STRIP, 'if (column + e < width) to[e]',
+     'to[e]', 'strip output'),
+    ('window not moved (SIMT)', DEVICE, 'if (over > 0) first -=',
+     'if (over > 9) first -=', 'simt output'),
+    ('readers of moved windows forgotten (SIMT)', DEVICE,
+     'o.last = outputs;', 'o.last = o.last;', 'simt input'),
+    ('last channel forgotten (SIMT)', SIMT, 'member < group_width(s); ++member',
+     'member < group_width(s) - 1; ++member', 'simt weight'),
+]  # fmt: skip
+
+# several tiles of rows and columns, more tasks than warps, 20 channels in a group
+HARD = {
+    'tensor cores': (1, 40, 2, 21, 76, 5, 1, 2, 1, 'contiguous', 'zeros'),
+    'strip': (1, 16, 1, 9, 11, 7, 1, 3, 1, 'contiguous', 'zeros'),
+    'simt': (1, 6, 2, 9, 12, 5, 1, 2, 1, 'interleaved', 'clamp'),
+}
+
+
+@functools.lru_cache
+def hard_case(kind):
+    dtype = torch.float32 if kind == 'strip' else torch.bfloat16
+    tensors = make(HARD[kind], dtype)
+    return tensors, dict(
+        zip(('output', 'input', 'weight'), expect(HARD[kind], *tensors))
+    )
+
+
+def find_mistake(compiled, what, seed):
+    kind, what = what.split() if ' ' in what else ('tensor cores', what)
+    tensors, expected = hard_case(kind)
+    arrays = {name: two for name, *two in passes(*tensors)}[what]
+    options = dict(seed=seed, mma=kind != 'simt')
+    actual = run(HARD[kind], what, *arrays, compiled=compiled, **options)
+    limit = 1e-5 if kind == 'strip' else 1e-2
+    assert_close(actual, expected[what], limit, what)
+
+
+@pytest.mark.parametrize('what', sorted({m[-1] for m in MUTANTS}))
+def test_finds_nothing_without_mistake(what):
+    for seed in range(3):
+        find_mistake(kernels('involution'), what, seed)
+
+
+@pytest.mark.parametrize('mutant', MUTANTS, ids=[m[0] for m in MUTANTS])
+def test_finds_planted_mistake(mutant, tmp_path):
+    _, name, old, new, what = mutant
+    for source in (CUDA_OPS / 'csrc' / 'cuda').glob('*.cuh'):
+        text = source.read_text()
+        if source.name == name:
+            assert old in text, 'the mistake no longer fits the code'
+            text = text.replace(old, new)
+        (tmp_path / source.name).write_text(text)
+    only = [] if what.startswith('strip') else ['-DSMPCONV_MM_ONLY_BFLOAT16']
+    compiled = Kernels('involution', tmp_path, *only)
+    with pytest.raises((AssertionError, EmulatorError)):
+        for seed in range(3):
+            find_mistake(compiled, what, seed)
