@@ -30,6 +30,12 @@ TOLERANCES = {
         torch.float32: (1e-5, 1e-5, 1e-5),
         torch.bfloat16: (2e-2, 2e-2, 2e-2),
     },
+    'involution': {
+        torch.float64: (1e-12, 1e-12, 1e-12),
+        torch.float32: (1e-5, 1e-5, 1e-5),
+        torch.bfloat16: (1e-2, 1e-2, 1e-2),
+        torch.float16: (2e-3, 2e-3, 2e-3),
+    },
     # output, gradient of (coord, radius), gradient of weight
     'smp_kernel': {
         torch.float64: (1e-12, 1e-12, 1e-12),

@@ -83,6 +83,60 @@ def oriented_conv2d(
     return out if bias is None else out + bias[:, None, None]
 
 
+def involution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int | None = None,
+    dilation: int = 1,
+    order: str = 'contiguous',
+    border: str = 'zeros',
+) -> Tensor:
+    """Definition of :func:`smpconv_mm.ops.involution`, tap by tap."""
+    channels = input.shape[1]
+    groups, k = weight.shape[1:3]
+    if padding is None:
+        padding = dilation * (k - 1) // 2
+    rows, columns = (
+        window_starts(outputs, size, k, stride, padding, dilation, border)
+        for outputs, size in zip(weight.shape[-2:], input.shape[-2:])
+    )
+    channel = torch.arange(channels)
+    group = channel % groups if order == 'interleaved' else channel * groups // channels
+    # zeros all around: a place outside of the map is moved to the first or last
+    padded = torch.nn.functional.pad(input, (1, 1, 1, 1))
+    out = 0
+    for u, v in product(range(k), range(k)):
+        y = (rows + u * dilation + 1).clamp(0, padded.shape[-2] - 1)
+        x = (columns + v * dilation + 1).clamp(0, padded.shape[-1] - 1)
+        out = out + weight[:, group, u, v] * padded[:, :, y[:, None], x]
+    return out if bias is None else out + bias[:, None, None]
+
+
+def window_starts(
+    outputs: int,
+    size: int,
+    k: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    border: str,
+) -> Tensor:
+    """Where on an axis of ``size`` places the window of each output begins.
+
+    With ``border='clamp'`` a window that leaves the map is moved inside by as few
+    multiples of the dilation as suffice.
+    """
+    first = torch.arange(outputs) * stride - padding
+    if border == 'clamp':
+        first = torch.where(first < 0, first % dilation, first)
+        over = (first + dilation * (k - 1) - (size - 1)).clamp(min=0)
+        first = first - (over + dilation - 1) // dilation * dilation
+    return first
+
+
 def causal_conv1d(input: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """Definition of :func:`smpconv_mm.ops.causal_conv1d`, sample by sample."""
     taps = kernel.shape[-1]

@@ -22,6 +22,9 @@ struct PassSettings {
 constexpr PassSettings kPasses[] = {
     {"conv", " tiles warps segment images stack shared "},
     {"weight", " warps segment images chunk stages splits shared "},
+    {"involution", " rows shared "},
+    {"involution_input", " rows shared "},
+    {"involution_weight", " rows shared "},
 };
 
 inline int* setting(PlanSettings& s, const std::string& key) {
