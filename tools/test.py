@@ -10,6 +10,7 @@ from mmengine.evaluator import DumpResults
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from smpconv_mm.engine import config
+from smpconv_mm.engine.own_images import use_images
 from smpconv_mm.engine.runner import build_runner, leave_group, write_metrics
 from smpconv_mm.errors import plain_errors
 
@@ -19,6 +20,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder for the log and the metrics')
+    parser.add_argument(
+        '--data', metavar='FOLDER', help='images of your own, a folder for each class'
+    )
     parser.add_argument('--out', help='write predictions (.pkl) or metrics (.json)')
     parser.add_argument(
         '--out-item',
@@ -60,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     with plain_errors():
         cfg = config.load_config(args.config, args.cfg_options)
         config.set_work_dir(cfg, args.work_dir)
+        if args.data:
+            use_images(cfg, args.data)
         cfg.load_from = args.checkpoint
         cfg.strategy = None  # a model is sharded to be trained
         if args.amp:

@@ -9,6 +9,7 @@ from mmengine.config import DictAction
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from smpconv_mm.engine import config
+from smpconv_mm.engine.own_images import use_images
 from smpconv_mm.engine.runner import build_runner, leave_group
 from smpconv_mm.errors import plain_errors
 
@@ -17,6 +18,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--data', metavar='FOLDER', help='images of your own, a folder for each class'
+    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -60,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     with plain_errors():
         cfg = config.load_config(args.config, args.cfg_options)
         config.set_work_dir(cfg, args.work_dir)
+        if args.data:
+            use_images(cfg, args.data)
         if args.no_validate:
             config.drop_validation(cfg)
         if args.amp:

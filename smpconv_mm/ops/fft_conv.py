@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dispatch import choose, exporting, register_backend
+from .dispatch import Backend, choose, exporting, register_operation
 
 
 def causal_conv1d(
@@ -53,8 +53,9 @@ def causal_conv1d(
     length = input.shape[-1]
     first = max(0, kernel.shape[-1] - length) if isinstance(length, int) else 0
     kernel = kernel[..., first:]
-    chosen = choose('causal_conv1d', method, input, kernel)
-    out = chosen.fn(input, kernel, remake and (lambda: remake()[..., first:]))
+    remake = remake and partial(lambda make: make()[..., first:], remake)
+    args = input, kernel, remake
+    out = choose('causal_conv1d', method, *args).run(*args)
     return out if bias is None else out + bias[:, None].to(out.dtype)
 
 
@@ -130,26 +131,55 @@ def _check_kernel(op, input, kernel, bias, channels) -> None:
         )
 
 
-def _slower_direct(input: Tensor, kernel: Tensor) -> str | None:
-    if exporting():
-        return None  # exporters know plain convolutions only
-    taps = kernel.shape[-1]
-    limit = _CROSSOVER['cuda' if input.is_cuda else 'cpu']
-    if taps > limit:
-        return f'{taps} taps are more than {limit}: a transform is faster'
-    return None
+class Direct(Backend):
+    """``F.conv1d``."""
+
+    name = 'direct'
+
+    def slower(self, input, kernel, remake) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        if exporting():
+            return None  # exporters know plain convolutions only
+        taps = kernel.shape[-1]
+        limit = _CROSSOVER['cuda' if input.is_cuda else 'cpu']
+        if taps > limit:
+            return f'{taps} taps are more than {limit}: a transform is faster'
+        return None
+
+    def run(self, input, kernel, remake) -> Tensor:
+        """Convolve."""
+        return _direct(input, kernel)
 
 
 # Taps from which the transform is faster, by tools/benchmarks/bench_fft_conv.py.
 _CROSSOVER = {'cpu': 16, 'cuda': 256}
 
 
-@register_backend('causal_conv1d', 'direct', slower=_slower_direct)
-def _direct(input: Tensor, kernel: Tensor, remake=None) -> Tensor:
+class Fft(Backend):
+    """By way of the spectrum."""
+
+    name = 'fft'
+
+    def run(self, input, kernel, remake) -> Tensor:
+        """Convolve."""
+        return _fft(input, kernel, remake)
+
+
+def _example(shape, kernel_size, **options) -> tuple:
+    return (
+        torch.ones(shape[0], 30, 784, **options),
+        torch.ones(30, 30, 784, **options),
+        None,
+    )
+
+
+register_operation('causal_conv1d', [Direct(), Fft()], _example)
+
+
+def _direct(input: Tensor, kernel: Tensor) -> Tensor:
     return F.conv1d(F.pad(input, (kernel.shape[-1] - 1, 0)), kernel)
 
 
-@register_backend('causal_conv1d', 'fft')
 def _fft(input: Tensor, kernel: Tensor, remake=None) -> Tensor:
     if input.shape[0] == 0:  # no library has transforms of nothing
         return _direct(input, kernel)

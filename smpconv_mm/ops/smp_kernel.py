@@ -9,7 +9,7 @@ from math import isfinite, prod
 import torch
 from torch import Tensor
 
-from .dispatch import choose, register_backend
+from .dispatch import Backend, choose, register_operation
 from .reference import grid_axis
 
 
@@ -59,7 +59,7 @@ def smp_kernel(
     _check(coord, radius, weight, size)
     chosen = choose('smp_kernel', backend, coord, radius, weight, size, normalize)
     with torch.autocast(coord.device.type, enabled=False):
-        return chosen.fn(coord, radius, weight, size, normalize)
+        return chosen.run(coord, radius, weight, size, normalize)
 
 
 def _check(coord: Tensor, radius: Tensor, weight: Tensor, size: tuple) -> None:
@@ -91,30 +91,72 @@ def _check(coord: Tensor, radius: Tensor, weight: Tensor, size: tuple) -> None:
         )
 
 
-def _unsupported_window(coord, radius, weight, size, normalize) -> str | None:
-    if torch.compiler.is_compiling():
-        return 'its array sizes depend on the radii, which torch.compile cannot trace'
-    if coord.is_cuda and torch.cuda.is_current_stream_capturing():
-        return 'it reads the largest radius, which a graph capture forbids'
-    return None
+class Window(Backend):
+    """Heights at the places around each point only, added up where they fall.
+
+    Besides the kernel it holds arrays of (G, I, P, places a point touches).
+    """
+
+    name = 'window'
+    needs = 'points that touch few places; no tracing'
+
+    def unsupported(self, coord, radius, weight, size, normalize) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        if torch.compiler.is_compiling():
+            return (
+                'its array sizes depend on the radii, which torch.compile cannot trace'
+            )
+        if coord.is_cuda and torch.cuda.is_current_stream_capturing():
+            return 'it reads the largest radius, which a graph capture forbids'
+        return None
+
+    def slower(self, coord, radius, weight, size, normalize) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        places = prod(size)
+        if coord.is_cuda and places < _WINDOW_ON_GPU:
+            return (
+                'it makes the GPU wait for the largest radius, for '
+                f'{places} places only'
+            )
+        touched = prod(_window(radius, size))
+        slices = weight.shape[1]
+        heights, products = _DENSE_COST
+        dense = places * (heights + products * slices)
+        heights, products = _WINDOW_COST
+        if touched * (heights + products * slices) > dense:
+            return (
+                f'a point touches up to {touched} of {places} places: with '
+                f'I = {slices} a dense product is faster'
+            )
+        return None
+
+    def run(self, coord, radius, weight, size, normalize) -> Tensor:
+        """Make the kernels."""
+        return _by_window(coord, radius, weight, size, normalize)
 
 
-def _slower_window(coord, radius, weight, size, normalize) -> str | None:
-    places = prod(size)
-    if coord.is_cuda and places < _WINDOW_ON_GPU:
-        return f'it makes the GPU wait for the largest radius, for {places} places only'
-    touched = prod(_window(radius, size))
-    slices = weight.shape[1]
-    heights, products = _DENSE_COST
-    dense = places * (heights + products * slices)
-    heights, products = _WINDOW_COST
-    if touched * (heights + products * slices) > dense:
-        return (
-            f'a point touches up to {touched} of {places} places: with I = {slices} '
-            'a dense product is faster'
-        )
-    return None
+class Dense(Backend):
+    """Heights of all points at all places, then one matrix product."""
 
+    name = 'dense'
+
+    def run(self, coord, radius, weight, size, normalize) -> Tensor:
+        """Make the kernels."""
+        return _dense(coord, radius, weight, size, normalize)
+
+
+def _example(shape, kernel_size, **options) -> tuple:
+    points = max(1, kernel_size**2 // 4)
+    return (
+        torch.zeros(1, points, 2, **options),
+        torch.full((1, points), 4 / kernel_size, **options),
+        torch.ones(1, shape[1], points, **options),
+        (kernel_size, kernel_size),
+        False,
+    )
+
+
+register_operation('smp_kernel', [Window(), Dense()], _example)
 
 # Time of a point's height at a place, and of its product with one of I weights,
 # in units of a dense product (fitted to measurements on two CPU cores)
@@ -123,20 +165,9 @@ _WINDOW_COST = 500, 64
 _WINDOW_ON_GPU = 4096
 
 
-@register_backend(
-    'smp_kernel',
-    'window',
-    _unsupported_window,
-    'points that touch few places; no tracing',
-    _slower_window,
-)
 def _by_window(
     coord: Tensor, radius: Tensor, weight: Tensor, size: tuple, normalize: bool
 ) -> Tensor:
-    """Heights at the places around each point only, added up where they fall.
-
-    Besides the kernel it holds arrays of (G, I, P, places a point touches).
-    """
     dtype = weight.dtype
     coord, radius, weight = _at_least_float32(coord, radius, weight)
     groups, points, dims = coord.shape
@@ -203,11 +234,9 @@ def _at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tensors
 
 
-@register_backend('smp_kernel', 'dense')
 def _dense(
     coord: Tensor, radius: Tensor, weight: Tensor, size: tuple, normalize: bool
 ) -> Tensor:
-    """Heights of all points at all places, then one matrix product."""
     dtype = weight.dtype
     coord, radius, weight = _at_least_float32(coord, radius, weight)
     groups, points, dims = coord.shape

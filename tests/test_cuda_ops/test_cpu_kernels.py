@@ -11,7 +11,8 @@ from smpconv_mm import ops
 from smpconv_mm.ops import extension
 
 pytestmark = pytest.mark.skipif(
-    extension.why_not('cpu') is not None, reason='the extension is not built'
+    extension.why_not('depthwise_conv2d', 'cpu') is not None,
+    reason='the extension is not built',
 )
 
 # N, C, H, W, Kh, Kw: by sums, by transforms, by transforms of tiles

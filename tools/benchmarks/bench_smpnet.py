@@ -12,14 +12,21 @@ import torch.nn.functional as F
 from smpconv_mm.apis.benchmark import finish, options, run, settings, start
 from smpconv_mm.models import SMPNet
 from smpconv_mm.ops import use_backend
-from smpconv_mm.ops.dispatch import register_backend
+from smpconv_mm.ops.dispatch import Backend, register_backend
 
 
-@register_backend('depthwise_conv2d', 'nchw')
-def nchw(input, weight, bias):
-    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
-    input = input.contiguous()
-    return F.conv2d(input, weight, bias, padding=padding, groups=len(weight))
+class Nchw(Backend):
+    """torch's convolution of contiguous maps, as other packages call it."""
+
+    name = 'nchw'
+
+    def run(self, input, weight, bias):
+        padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+        input = input.contiguous()
+        return F.conv2d(input, weight, bias, padding=padding, groups=len(weight))
+
+
+register_backend('depthwise_conv2d', Nchw())
 
 
 def main(argv: list[str] | None = None) -> None:
