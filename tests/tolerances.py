@@ -21,6 +21,18 @@ TOLERANCES = {
         torch.bfloat16: (1e-2, 1e-2, 2e-2),
         torch.float16: (2e-3, 5e-3, 5e-3),
     },
+    'oriented_conv2d': {
+        torch.float64: (1e-12, 1e-12, 1e-12),
+        torch.float32: (1e-5, 1e-5, 1e-5),
+        torch.bfloat16: (1e-2, 1e-2, 2e-2),
+        torch.float16: (2e-3, 2e-3, 5e-3),
+    },
+    'involution': {
+        torch.float64: (1e-12, 1e-12, 1e-12),
+        torch.float32: (1e-5, 1e-5, 1e-5),
+        torch.bfloat16: (1e-2, 1e-2, 1e-2),
+        torch.float16: (2e-3, 2e-3, 2e-3),
+    },
     'causal_conv1d': _LONG_CONV,
     'conv2d': _LONG_CONV,
     # output, gradient of (coord, radius), gradient of weight
