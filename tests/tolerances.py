@@ -14,6 +14,12 @@ TOLERANCES = {
         torch.bfloat16: (1e-2, 1e-2, 2e-2),
         torch.float16: (2e-3, 5e-3, 5e-3),
     },
+    'oriented_conv2d': {
+        torch.float64: (1e-12, 1e-12, 1e-12),
+        torch.float32: (1e-5, 1e-5, 1e-5),
+        torch.bfloat16: (1e-2, 1e-2, 2e-2),
+        torch.float16: (2e-3, 2e-3, 5e-3),
+    },
     'causal_conv1d': {
         torch.float64: (1e-12, 1e-12, 1e-12),
         torch.float32: (1e-5, 1e-5, 1e-5),
@@ -23,6 +29,12 @@ TOLERANCES = {
         torch.float64: (1e-12, 1e-12, 1e-12),
         torch.float32: (1e-5, 1e-5, 1e-5),
         torch.bfloat16: (2e-2, 2e-2, 2e-2),
+    },
+    'involution': {
+        torch.float64: (1e-12, 1e-12, 1e-12),
+        torch.float32: (1e-5, 1e-5, 1e-5),
+        torch.bfloat16: (1e-2, 1e-2, 1e-2),
+        torch.float16: (2e-3, 2e-3, 2e-3),
     },
     # output, gradient of (coord, radius), gradient of weight
     'smp_kernel': {
