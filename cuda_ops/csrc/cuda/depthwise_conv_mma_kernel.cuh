@@ -73,39 +73,46 @@ __device__ __forceinline__ void load_taps(unsigned* words, const T* kernel, bool
   }
 }
 
-// Writes a lane's sums of a row, Vector elements at a time: the columns before `last`
-// of the eighths that `row` begins with.
+// Where a lane writes first in a row of 8 columns, Vector elements at a time.
+template <int Vector>
+__device__ __forceinline__ int lane_column() {
+  const int lane = threadIdx.x % kWarpSize, pair = lane % 4 * 2;
+  return Vector == 4 && lane % 2 ? 8 + pair - 2 : pair;
+}
+
+// Writes a lane's sums of a row, Vector elements at a time, to `row` and every 8 elements
+// from there, as long as these are fewer than `count`.
 template <int Vector, int E, typename T>
 __device__ __forceinline__ void store_row(T* row, const float (&sum)[E][4], int half,
-                                          int last) {
-  const int lane = threadIdx.x % kWarpSize, pair = lane % 4 * 2;
+                                          int count) {
   unsigned word[E];
 #pragma unroll
   for (int j = 0; j < E; ++j)
     word[j] = round_pair<T>(sum[j][2 * half], sum[j][2 * half + 1]);
+  const bool odd = threadIdx.x % 2;
 #pragma unroll
   for (int j = 0; j < E; ++j) {
-    if (Vector == 4 && (j % 2 || j + 1 < E)) {
+    T* to = row + 8 * j;
+    if (Vector == 4) {
       // neighbouring lanes exchange words: each gets 4 columns of one eighth of two
       if (j % 2) continue;
-      const int odd = lane % 2, x = 8 * (j + odd) + pair - 2 * odd;
-      const unsigned mine = odd ? word[j + 1] : word[j];
-      const unsigned other = __shfl_xor_sync(~0u, odd ? word[j] : word[j + 1], 1);
-      if (x < last)
-        *reinterpret_cast<uint2*>(row + x) = odd ? uint2{other, mine} : uint2{mine, other};
-      continue;
-    }
-    const int x = 8 * j + pair;
-    if (Vector == 1) {
+      const unsigned next = j + 1 < E ? word[j + 1] : 0;
+      const unsigned other = __shfl_xor_sync(~0u, odd ? word[j] : next, 1);
+      if (8 * j < count && (j + 1 < E || !odd))
+        *reinterpret_cast<uint2*>(to) = odd ? uint2{other, next} : uint2{word[j], other};
+    } else if (Vector == 2) {
+      if (8 * j < count) *reinterpret_cast<unsigned*>(to) = word[j];
+    } else {
       Pair<T> two;
       two.word = word[j];
-      if (x < last) row[x] = two.value[0];
-      if (x + 1 < last) row[x + 1] = two.value[1];
-    } else if (x < last) {
-      *reinterpret_cast<unsigned*>(row + x) = word[j];
+      if (8 * j < count) to[0] = two.value[0];
+      if (8 * j + 1 < count) to[1] = two.value[1];
     }
   }
 }
+
+// Blocks that the registers of a processor hold, of kMaxWarps warps.
+__host__ __device__ constexpr int blocks_of_processor(int e) { return e >= 4 ? 2 : 3; }
 
 // Narrow rows are no whole sectors of memory: the outputs of a block pass through shared
 // memory.
@@ -113,7 +120,7 @@ __host__ __device__ constexpr bool staged(int e) { return e <= 2; }
 
 // E: eighths, of 8 columns, that a warp computes. Whole: they are all of the map.
 template <typename T, int D, int E, int Tiles, bool Whole>
-__global__ void __launch_bounds__(kMaxWarps* kWarpSize, E >= 4 ? 2 : 3)
+__global__ void __launch_bounds__(kMaxWarps* kWarpSize, blocks_of_processor(E))
     conv_mma_kernel(const T* input, const T* weight, const T* bias, T* output, bool flip,
                     ConvShape s, ConvTile t) {
 #if SMPCONV_MM_HAS_MMA
@@ -163,7 +170,6 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, E >= 4 ? 2 : 3)
   // pairs from 2 t - g + 8 on: even ones for even g
   const uint2* my_taps = taps + g % 2 * tap_words(D) + (pair + 8 - g) / 2;
   const unsigned no_row = shared_address(zeros);
-  const float shift = bias == nullptr ? 0.f : to_float(bias[channel]);
   const int task_images = 1 << t.image_bits;
   const int task_rows = kRows * (kMembers >> t.image_bits);
   const int image_groups = ceil_div(images, task_images);
@@ -197,6 +203,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, E >= 4 ? 2 : 3)
           maps + (image + (member & (task_images - 1))) * t.image_pitch +
           input_row[tile] * t.row_pitch + (column - 8 * kShift - columns.first));
     }
+    const float shift = bias == nullptr ? 0.f : to_float(bias[channel]);
     float sum[Tiles][kRows][E][4];
 #pragma unroll
     for (int tile = 0; tile < Tiles; ++tile)
@@ -246,6 +253,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, E >= 4 ? 2 : 3)
     }
 
     const auto store = [&](auto vector) {
+      const int x = column + lane_column<vector.value>();
 #pragma unroll
       for (int tile = 0; tile < Tiles; ++tile)
 #pragma unroll
@@ -254,12 +262,12 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, E >= 4 ? 2 : 3)
           const int slot = image + (member & (task_images - 1));
           const int y = row + kRows * (member >> t.image_bits) - top;
           T* target = (kStaged ? stage + slot * t.stage_pitch : results + slot * stride) +
-                      y * s.width + column;
-          const int count = slot < images ? height - y : 0;
+                      (y * s.width + x);
+          const int lines = slot < images ? height - y : 0;
 #pragma unroll
           for (int i = 0; i < kRows; ++i)
-            store_row<decltype(vector)::value, E>(target + i * s.width, sum[tile][i], half,
-                                                  i < count ? s.width - column : 0);
+            store_row<vector.value>(target + i * s.width, sum[tile][i], half,
+                                    i < lines ? s.width - x : 0);
         }
     };
     if (!kStaged && t.store >= 4)

@@ -35,8 +35,9 @@ inline float conv_cycles(const ConvShape& s, const Device& device, const ConvIns
   const float task = kTask + ((rows < s.kernel_height ? rows : s.kernel_height) + task_rows) /
                                  2 * (k.tiles * kRows * k.eighths * band + 12);
   const int64_t blocks = int64_t(s.channels) * t.groups * t.segments * t.column_segments;
-  const int share = int((blocks + device.processors - 1) / device.processors);
-  const int registers = t.warps * kWarpSize * (k.eighths >= 4 ? 128 : 80);
+  const int processors = larger(1, device.processors);
+  const int share = int((blocks + processors - 1) / processors);
+  const int registers = t.warps * kWarpSize * (256 / blocks_of_processor(k.eighths));
   const int resident = larger(1, smaller(device.shared_of_processor / (t.shared + kReserved),
                                          (64 << 10) / registers));
   const float busy = share * (kStart / 4 + tasks * task * kProduct);
@@ -158,7 +159,7 @@ bool conv_mma(Launch& launch, const Device& device, const ConvShape& s, const T*
   constexpr std::true_type whole;
   constexpr std::false_type part;
   const int eighths = ceil_div(s.width, 8), tiles = device.settings.tiles;
-  if constexpr (D == 0) return run(one, four, whole);
+  if constexpr (D == 0) return run(one, two, whole);
   if constexpr (D == 1)
     if (eighths == 2) return run(two, two, whole);
   if constexpr (D > 0 && D < 4) {

@@ -6,6 +6,7 @@
 #include "depthwise_conv_weight_mma_kernel.cuh"
 #include "depthwise_conv_weight_simt_kernel.cuh"
 #include "depthwise_conv_weight_small_kernel.cuh"
+#include "sum_partials_kernel.cuh"
 
 namespace smpconv_mm {
 
