@@ -133,7 +133,7 @@ MISTAKES = [
      '< «unsigned(until - lowest)»', 'unsigned(until - lowest) + 1', RINGS),
     ('rows of the next stage', KERNEL, '«y + lane_step < bottom»', 'true', WHOLE),
     ('barrier before the taps', KERNEL,
-     'copy_wait();\n  «__syncthreads()»', 'void()', RINGS),
+     'copy_wait();\n  «__syncthreads()»', 'void()', SEGMENTS),
     ('barrier before the sum', KERNEL,
      '  «__syncthreads()»;\n  const WeightBlock own', 'void()', RINGS),
     ('lanes of a warp run apart', MAPS,

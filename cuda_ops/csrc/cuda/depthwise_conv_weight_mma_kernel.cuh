@@ -76,7 +76,8 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
 
   static_assert(2 * sizeof(WeightColumns<T>) == kWeightHead, "");
   auto* source = reinterpret_cast<WeightColumns<T>*>(memory);  // of x, of g
-  Element* zeros = reinterpret_cast<Element*>(source + 2);
+  int* places = reinterpret_cast<int*>(source + 2);  // of the threads, for x, for g
+  Element* zeros = reinterpret_cast<Element*>(places + 2 * blockDim.x);
   Element* maps = zeros + Form::kZeros;
   const int members = kMembers * t.parts;
   Element* grads = maps + t.rows * t.row_pitch;
@@ -98,6 +99,9 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
       zero_grads(0, lead);
       zero_grads(lead + grad_columns, kGradLow);
     }
+    places[threadIdx.x] = WeightPlace(t.copy, t.vector, columns).packed();
+    places[blockDim.x + threadIdx.x] =
+        WeightPlace(t.grad_copy, t.vector, grad_columns).packed();
     if (threadIdx.x == 0) {
       source[0] = {input + channel + left, columns, 0};
       source[1] = {grad + channel + grad_left, grad_columns, lead};
@@ -119,6 +123,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
         WeightRowsToLoad<T> w;
         w.from = source[which];
         w.to = (which ? grads : maps) + w.from.lead;
+        w.place = places[which * blockDim.x + threadIdx.x];
         w.low = which ? kGradLow : kLow;
         w.pitch = which ? kGradPitch : kPitch;
         w.row_pitch = which ? t.grad_row_pitch : t.row_pitch;
