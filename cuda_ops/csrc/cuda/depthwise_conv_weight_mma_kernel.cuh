@@ -198,6 +198,9 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
                 unsigned(own - lowest) < unsigned(until - lowest)
                     ? my_maps + at * t.row_pitch + part * (kMembers * kPitch)
                     : zeros;
+            // The tensor cores cut off where they add, so that long sums of float32
+            // become too small: sums of a few products, and then their sum.
+            float few[kSteps][kOffsets][4] = {};
 #pragma unroll
             for (int e = chunk; e < smaller(chunk + kTogether, Eighths); ++e) {
               unsigned a[kParts][4];
@@ -216,8 +219,18 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
                     const unsigned* words = kSteps == 2
                                                 ? b[product % 2][f] + 2 * i
                                                 : b[product % 2][f / 2] + f % 2 * 2;
-                    mma<Element>(sum[m - i][offset], a[product / 2], words[0], words[1]);
+                    mma<Element>(kParts == 2 ? few[i][offset] : sum[m - i][offset],
+                                 a[product / 2], words[0], words[1]);
                   }
+            }
+            if constexpr (kParts == 2) {
+#pragma unroll
+              for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+                for (int k = 0; k < kOffsets; ++k)
+#pragma unroll
+                  for (int r = 0; r < 4; ++r)
+                    if (m >= i && m - i < kPairs) sum[m - i][k][r] += few[i][k][r];
             }
           }
         }
