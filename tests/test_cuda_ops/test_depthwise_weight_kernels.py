@@ -157,7 +157,7 @@ MISTAKES = [
     ('all jobs in one buffer', SMALL_KERNEL,
      'load_buffer = «load_buffer + 1 == t.buffers»', 'true', SMALL),
     ('lower halves forgotten', SMALL_KERNEL,
-     '«half < 2»; ++half) {\n            const int own', 'half < 1', SMALL),
+     '«half < 2»; ++half) {\n                     const int own', 'half < 1', SMALL),
     ('barrier before the taps of small maps', SMALL_KERNEL,
      'copy_wait();\n  «__syncthreads()»', 'void()', SMALL),
     ('no barrier between jobs', SIMT, '«__syncthreads()»;  // the job', 'void()',

@@ -365,4 +365,19 @@ __device__ __forceinline__ void sum_diagonals(const float (&sum)[Tiles][Offsets]
   }
 }
 
+// Writes a row of a kernel's gradient, a warp's work: tap v is `sum(v + first)` if that
+// place of the line of `line` places is there.
+template <typename T, typename Sum>
+__device__ __forceinline__ void store_taps(T* output, float* partial, int64_t row,
+                                           int width, int first, int line, Sum sum) {
+  for (int v = threadIdx.x % kWarpSize; v < width; v += kWarpSize) {
+    const int k = v + first;
+    const float total = k >= 0 && k < line ? sum(k) : 0.f;
+    if (partial != nullptr)
+      partial[row * width + v] = total;
+    else
+      output[row * width + v] = from_float<T>(total);
+  }
+}
+
 }  // namespace smpconv_mm

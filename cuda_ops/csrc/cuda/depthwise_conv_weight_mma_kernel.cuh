@@ -258,22 +258,17 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
   const int rows = own.last_u + 1 - own.first_u;
   if (partial != nullptr)
     partial += int64_t(own.split) * s.channels * s.kernel_height * s.kernel_width;
+  const int phases = t.phases, groups = t.groups;
   for (int r = own_warp.index; r < rows; r += warps) {
     const int of = unsigned((r / 2 + 1) * t.groups - 1) / unsigned(own.pairs);  // its group
     const float* from =
         taps + of * kSums + (r - 2 * int(unsigned(of * own.pairs) / unsigned(t.groups))) * kLine;
-    const int64_t to =
-        (int64_t(own.channel) * s.kernel_height + own.first_u + r) * s.kernel_width;
-    for (int v = lane; v < s.kernel_width; v += kWarpSize) {
-      const int k = v + 7 + 8 * Reach - s.kernel_width / 2;
-      float total = 0.f;
-      if (k >= 0 && k < kLine)
-        for (int p = 0; p < t.phases; ++p) total += from[p * t.groups * kSums + k];
-      if (partial != nullptr)
-        partial[to + v] = total;
-      else
-        output[to + v] = from_float<T>(total);
-    }
+    store_taps(output, partial, int64_t(own.channel) * s.kernel_height + own.first_u + r,
+               s.kernel_width, 7 + 8 * Reach - s.kernel_width / 2, kLine, [=](int k) {
+                 float total = 0.f;
+                 for (int p = 0; p < phases; ++p) total += from[p * groups * kSums + k];
+                 return total;
+               });
   }
 #endif
 }
