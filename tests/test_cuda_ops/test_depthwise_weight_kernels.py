@@ -143,7 +143,7 @@ MISTAKES = [
     ('matrix not transposed', KERNEL,
      '«load_matrices<true>(a[half], map_row + half * kLow + 8 * e)»',
      'load_matrices<false>(a[half], map_row + half * kLow + 8 * e)', RINGS),
-    ('a warp forgotten', KERNEL, '«p < t.phases»', 'p + 1 < t.phases', RINGS),
+    ('a warp forgotten', KERNEL, '«p < phases»', 'p + 1 < phases', RINGS),
     ('columns beside the map', KERNEL,
      'kPitch, «columns», kLow)', 'columns + 1', RINGS),
     ('columns before the map', KERNEL, 'zero_grads(0, «lead»)', '0', COLUMNS),
