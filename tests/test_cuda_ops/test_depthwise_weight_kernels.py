@@ -150,7 +150,7 @@ MISTAKES = [
     ('shares in one place', KERNEL, 'int64_t(«own.split»)', '0', SPLITS),
     ('row outside of an image', MAPS, '«row >= 0» &&', 'true', SEGMENTS),
     ('image that is not there', MAPS,
-     '«m < valid»)\n        pairs', 'm < members', PAIRS),
+     'if («m < valid»)\n#pragma', 'm < members', PAIRS),
     ('no barrier between jobs of small maps', SMALL_KERNEL,
      't.ahead - 1);\n      «__syncthreads()»', 'void()', SMALL),
     ('memory not cleared', SMALL_KERNEL, '«i < words»', 'false', SMALL),
