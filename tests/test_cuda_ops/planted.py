@@ -21,7 +21,9 @@ class PlantedKernels(Kernels):
         for number, (what, name, text, wrong) in enumerate(mistakes, start=1):
             before, rest = text.split('«')
             right, after = rest.split('»')
-            assert texts[name].count(before + right + after) == 1, f'no place for: {what}'
+            assert texts[name].count(before + right + after) == 1, (
+                f'no place for: {what}'
+            )
             choice = f'(planted_mistake == {number} ? ({wrong}) : ({right}))'
             texts[name] = texts[name].replace(
                 before + right + after, before + choice + after

@@ -48,9 +48,7 @@ def make(shape, dtype, offset=0):
 
 def conv(compiled, x, weight, bias=None, flip=False, **options):
     shape = (*x.shape, *weight.shape[2:], flip)
-    return compiled.call(
-        'emulated_conv', shape, (x, weight, bias), x.shape, **options
-    )
+    return compiled.call('emulated_conv', shape, (x, weight, bias), x.shape, **options)
 
 
 def reference(x, weight, bias=None, flip=False):

@@ -29,6 +29,7 @@ struct Plan {
 #endif
 #include "correlate_kernel.h"
 #include "fft_kernel.h"
+#include "involution_kernel.h"
 #undef ISA
 #undef TARGET
 #undef BYTES
@@ -41,6 +42,7 @@ struct Plan {
 #define TILE 6
 #include "correlate_kernel.h"
 #include "fft_kernel.h"
+#include "involution_kernel.h"
 #undef ISA
 #undef TARGET
 #undef BYTES
@@ -52,6 +54,7 @@ struct Plan {
 #define TILE 14
 #include "correlate_kernel.h"
 #include "fft_kernel.h"
+#include "involution_kernel.h"
 #undef ISA
 #undef TARGET
 #undef BYTES
@@ -68,13 +71,18 @@ struct Kernels {
   decltype(&base::columns_product<T>) columns_product;
   decltype(&base::columns_correlate<T>) columns_correlate;
   decltype(&base::columns_inverse<T>) columns_inverse;
+  decltype(&base::involution_output<T>) involution_output;
+  decltype(&base::involution_input<T>) involution_input;
+  decltype(&base::involution_weight<T>) involution_weight;
 };
 
 #define KERNELS(ISA, BYTES)                                                          \
   Kernels<T> {                                                                       \
     BYTES / sizeof(T), &ISA::correlate_rows<T>, &ISA::rows_forward<T>,               \
         &ISA::rows_inverse<T>, &ISA::columns_forward<T>, &ISA::columns_product<T>,   \
-        &ISA::columns_correlate<T>, &ISA::columns_inverse<T>                         \
+        &ISA::columns_correlate<T>, &ISA::columns_inverse<T>,                        \
+        &ISA::involution_output<T>, &ISA::involution_input<T>,                       \
+        &ISA::involution_weight<T>                                                   \
   }
 
 // ATEN_CPU_CAPABILITY (default, avx2, avx512) bounds the choice, as it does torch's.

@@ -21,13 +21,14 @@ struct WeightCopy {
   int vectors, rows, members;
 };
 
-// Blocks on a processor, at least: for two there are 128 registers a thread.
-template <typename T>
+// Blocks on a processor, at least: 128 registers a thread for two, 80 for three. From
+// sm_100 on the compiler needs a few more.
+template <typename T, int Eighths>
 constexpr int kWeightBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-    1;  // there the compiler needs a few more
+    1;
 #else
-    std::is_same<T, float>::value ? 1 : 2;
+    std::is_same<T, float>::value ? 1 : Eighths <= 2 ? 3 : 2;
 #endif
 
 struct WeightTile {
@@ -71,6 +72,21 @@ struct WeightBlock {
     lowest = larger(whole ? 0 : -padding, first_u - padding);
     highest = larger(lowest, smaller(whole ? s.height : t.segment + padding,
                                      t.segment + last_u - padding));
+  }
+};
+
+// The share of a warp in the work of a block.
+struct WeightWarp {
+  int index, group, phase, channel;
+
+  __device__ WeightWarp(int thread, const WeightTile& t) {
+    const unsigned groups = t.groups, phases = t.phases;
+    const unsigned warp = __shfl_sync(~0u, thread / kWarpSize, 0);  // known to be uniform
+    index = warp;
+    phase = warp / groups % phases;
+    channel = warp / groups / phases;
+    // neighbouring warps, on different quarters of a processor, have different rows
+    group = (warp + phase * larger(1, groups / phases)) % groups;
   }
 };
 
@@ -134,14 +150,15 @@ __device__ __forceinline__ void store_numbers(
 }
 
 // Copies the rows of the members from first_member on; what lies outside of the map
-// becomes 0. A thread copies the same columns of every copy.members-th member.
-template <int Vector, typename T>
+// becomes 0. A thread copies the same columns of every copy.members-th member; where a
+// copy passes through registers, `Batch` of them are under way.
+template <int Batch, int Vector, typename T>
 __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
                                           const WeightCopy& copy, int first_member,
                                           const ConvShape& s, const WeightTile& t) {
   using Element = typename WeightNumbers<T>::Element;
   constexpr bool kAsync = WeightNumbers<T>::kParts == 1 && Vector > 1;
-  constexpr int kBatch = kAsync ? 1 : 4;  // loads under way
+  constexpr int kBatch = kAsync ? 1 : Batch;
   const int members = kMembers * t.parts;
   const int rest = unsigned(threadIdx.x) / unsigned(copy.vectors);
   const int column = (int(threadIdx.x) - rest * copy.vectors) * Vector;
@@ -188,18 +205,18 @@ __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
   }
 }
 
-template <typename T>
+template <int Batch, typename T>
 __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
                                           const WeightCopy& copy, int first_member,
                                           const ConvShape& s, const WeightTile& t) {
   if (t.vector == 4) {
-    load_rows<4>(w, copy, first_member, s, t);
+    load_rows<Batch, 4>(w, copy, first_member, s, t);
   } else if (t.vector == 2) {
-    load_rows<2>(w, copy, first_member, s, t);
+    load_rows<Batch, 2>(w, copy, first_member, s, t);
   } else if (t.vector == 1) {
-    load_rows<1>(w, copy, first_member, s, t);
+    load_rows<Batch, 1>(w, copy, first_member, s, t);
   } else if constexpr (sizeof(T) == 2) {
-    load_rows<8>(w, copy, first_member, s, t);
+    load_rows<Batch, 8>(w, copy, first_member, s, t);
   }
 }
 

@@ -28,7 +28,8 @@ struct WeightForm {
   static constexpr int kOffsets = 2 * Reach + 1;
   // pairs of rows of the kernel, rows of g (two apart) and eighths of x that a warp
   // has at once
-  static constexpr int kPairs = Reach > 2 ? 2 : Reach < 2 && Eighths < 7 ? 7 : 4;
+  static constexpr int kPairs =
+      Reach > 2 ? 2 : Eighths == 1 || (Eighths == 4 && Reach == 1) ? 7 : 4;
   static constexpr int kSteps = Reach > 2 ? 1 : 2;
   static constexpr int kTogether = Beside > 0 ? 2 : 4;
   // elements of a member's row; ldmatrix has no conflicts where it is odd in eighths
@@ -46,7 +47,7 @@ struct WeightForm {
 // A block sums the taps of `channels` channels over its jobs, into `output` or, where
 // blocks share them, into partial[split][channel].
 template <typename T, int Eighths, int Reach, int Beside>
-__global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T>)
+__global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eighths>)
     weight_mma_kernel(const T* input, const T* grad, T* output, float* partial,
                       ConvShape s, WeightTile t) {
 #if SMPCONV_MM_HAS_MMA
@@ -58,11 +59,8 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T>)
   constexpr int kLow = 8 * Eighths, kGradLow = 8 * kGradEighths;
   SMPCONV_MM_SHARED(memory);
   const int lane = threadIdx.x % kWarpSize;
-  const unsigned warp = __shfl_sync(~0u, int(threadIdx.x) / kWarpSize, 0);
-  const unsigned groups = t.groups, phases = t.phases;
-  const int phase = warp / groups % phases, own_channel = warp / groups / phases;
-  // neighbouring warps, on different quarters of a processor, have different rows
-  const int group = (warp + phase * larger(1, groups / phases)) % groups;
+  const WeightWarp warp(threadIdx.x, t);
+  const int group = warp.group, phase = warp.phase, own_channel = warp.channel;
 
   const WeightBlock block(blockIdx.x, kLow, s, t);
   const int first_own = group * block.pairs / t.groups, first_u = block.first_u;
@@ -121,11 +119,11 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T>)
         w.rows = which ? bottom - load_top : until - ready;
         if constexpr (sizeof(T) == 2 && Eighths <= 2) {
           if (t.vector == 0) {
-            load_pairs<Eighths == 1 ? 16 : 4>(w, copy, load_job * members, s, t);
+            load_pairs<Eighths == 1 ? 16 : 2>(w, copy, load_job * members, s, t);
             continue;
           }
         }
-        load_rows(w, copy, load_job * members, s, t);
+        load_rows<kParts == 2 ? 8 : Eighths == 2 ? 2 : 4>(w, copy, load_job * members, s, t);
       }
       load_slot = wrapped(load_slot + until - ready, t.rows);
       load_grad_slot = wrapped(load_grad_slot + bottom - load_top, t.grad_rows);
@@ -225,11 +223,12 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T>)
   copy_wait();
   __syncthreads();
   constexpr int kLine = Form::kLine, kSkewed = Form::kSkewed;
+  const WeightWarp own_warp(again(threadIdx.x), t);
   const int warps = t.channels * t.groups * t.phases;
   float* taps = reinterpret_cast<float*>(memory);
-  float* own_taps = taps + ((own_channel * t.phases + phase) * t.groups + group) *
-                               (2 * kPairs * kLine);
-  float* skewed = taps + warps * (2 * kPairs * kLine) + warp * (2 * 8 * kSkewed);
+  float* own_taps = taps + ((own_warp.channel * t.phases + own_warp.phase) * t.groups +
+                            own_warp.group) * (2 * kPairs * kLine);
+  float* skewed = taps + warps * (2 * kPairs * kLine) + own_warp.index * (2 * 8 * kSkewed);
   for (int k = lane; k < 2 * 8 * kSkewed; k += kWarpSize) skewed[k] = 0.f;
 #pragma unroll
   for (int m = 0; m < kPairs; ++m) {
@@ -256,11 +255,11 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T>)
   const int rows = own.last_u + 1 - own.first_u;
   if (partial != nullptr)
     partial += int64_t(own.split) * s.channels * s.kernel_height * s.kernel_width;
-  for (int row = warp; row < t.channels * rows; row += warps) {
+  for (int row = own_warp.index; row < t.channels * rows; row += warps) {
     const int channel = row / rows, r = row - channel * rows;
     const int of = unsigned((r / 2 + 1) * t.groups - 1) / unsigned(own.pairs);  // its group
     const float* from = taps + (channel * t.phases * t.groups + of) * (2 * kPairs * kLine) +
-                        (r - 2 * int(unsigned(of * own.pairs) / groups)) * kLine;
+                        (r - 2 * int(unsigned(of * own.pairs) / unsigned(t.groups))) * kLine;
     const int64_t to = (int64_t(own.first_channel + channel) * s.kernel_height +
                         own.first_u + r) * s.kernel_width;
     for (int v = lane; v < s.kernel_width; v += kWarpSize) {

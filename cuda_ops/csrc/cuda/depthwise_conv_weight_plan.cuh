@@ -5,6 +5,7 @@
 #include "depthwise_conv_device.cuh"
 #include "depthwise_conv_weight_mma_kernel.cuh"
 #include "depthwise_conv_weight_simt_kernel.cuh"
+#include "sum_partials_kernel.cuh"
 
 namespace smpconv_mm {
 
@@ -13,7 +14,7 @@ struct WeightSizes {
   int eighths, beside, pairs, blocks;  // blocks: 8 x 8 columns of x and of g that meet
   int pitch, grad_pitch, zeros;        // elements of 16 bits
   int shared_of_sums;                  // of a warp
-  bool halves;                         // two blocks on a processor
+  int at_once;                         // blocks on a processor
 };
 
 template <typename T, int Eighths, int Reach, int Beside>
@@ -25,7 +26,7 @@ WeightSizes weight_sizes() {
       blocks += e - f + Beside <= Reach && f - Beside - e <= Reach;
   return {Eighths,       Beside,         Form::kPairs,
           blocks,        Form::kPitch,   Form::kGradPitch,
-          Form::kZeros,  Form::shared_of_sums(1), Form::kParts == 1};
+          Form::kZeros,  Form::shared_of_sums(1), kWeightBlocks<T, Eighths>};
 }
 
 // Rows of x that the members of segments of `segment` rows have, and pairs of rows of
@@ -151,10 +152,10 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
   }
 
   const int a_block = ceil_div(t->jobs, t->splits);  // jobs
-  const int halves = device.shared_of_processor / 2 - kReserved;
+  const int share = device.shared_of_processor / form.at_once - kReserved;
   const int all = set.shared ? smaller(set.shared, device.shared_of_block)
                              : device.shared_of_block;
-  for (const int limit : {form.halves ? smaller(halves, all) : all, all})
+  for (const int limit : {smaller(share, all), all})
     for (const int chunk : {t->segment, 32, 16, 12, 8, 4, 2, 1}) {
       if (set.chunk && chunk != t->segment) continue;
       t->chunk = smaller(set.chunk ? set.chunk : chunk, t->segment);

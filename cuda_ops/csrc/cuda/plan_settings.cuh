@@ -22,6 +22,9 @@ struct PassSettings {
 constexpr PassSettings kPasses[] = {
     {"conv", " tiles warps segment images stack shared "},
     {"weight", " warps segment images chunk stages splits shared "},
+    {"involution", " segment shared "},
+    {"involution_input", " segment shared "},
+    {"involution_weight", " segment shared "},
 };
 
 inline int* setting(PlanSettings& s, const std::string& key) {
