@@ -64,7 +64,7 @@ __device__ __forceinline__ void load_taps(unsigned* words, const T* kernel, bool
   const T* first = flip ? kernel + taps - 1 : kernel;  // flipped: the taps backwards
   const int step = flip ? -1 : 1;
   const int count = (s.kernel_height + 3) * kLine;
-#pragma unroll 4
+#pragma unroll 8
   for (int i = threadIdx.x; i < count; i += blockDim.x) {
     const int u = i / kLine - 1, word = i % kLine;
     const int v = word % kWords * 2 + word / kWords - 8 * (D + 1) + s.kernel_width / 2;

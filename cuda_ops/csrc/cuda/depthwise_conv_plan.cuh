@@ -28,8 +28,10 @@ inline float conv_cycles(const ConvShape& s, const Device& device, const ConvIns
   constexpr float kProduct = 1.5f;  // of a product: 6, in a quarter of the processor
   constexpr float kAlone = 9.f;     // of a product, to a warp that has a quarter for itself
   constexpr float kTask = 150.f;    // of what a task does around its products
-  constexpr float kStart = 2000.f;  // until a block has its first row and its taps
-  constexpr float kBytes = 12.f;    // read in a cycle
+  constexpr float kBlock = 1500.f;  // of what a block does around its tasks
+  constexpr float kWarp = 50.f;     // of what a warp does around its tasks
+  constexpr float kMemory = 800.f;  // until memory has answered
+  constexpr float kBytes = 8.f;     // read in a cycle
   const int task_rows = kRows * ((kTile * k.tiles) >> t.image_bits);
   const float rows = rows_on_map(s.height, s.kernel_height / 2);
   const int band = smaller(2 * k.reach + 1, ceil_div(smaller(t.columns, s.width), 8));
@@ -42,9 +44,11 @@ inline float conv_cycles(const ConvShape& s, const Device& device, const ConvIns
   const int registers = t.warps * kWarpSize * (256 / blocks_of_processor(k.eighths, k.parts));
   const int resident = larger(1, smaller(device.shared_of_processor / (t.shared + kReserved),
                                          (64 << 10) / registers));
-  const float busy = share * (kStart / 4 + tasks * task * kProduct);
+  const int taps = tap_bytes(k.reach, 1, s.kernel_height) / 8;
+  const float start = kMemory * (2 + taps / (t.warps * kWarpSize * 8));
+  const float busy = share * (kBlock + t.warps * kWarp + tasks * task * kProduct);
   const float alone =
-      ceil_div(share, resident) * (kStart + ceil_div(tasks, t.warps) * task * kAlone);
+      ceil_div(share, resident) * (start + ceil_div(tasks, t.warps) * task * kAlone);
   return t.shared / kBytes + (busy > alone ? busy : alone);
 }
 
@@ -87,7 +91,9 @@ inline bool plan_conv(const ConvShape& s, const Device& device, const ConvInstan
                         ceil_div(smaller(t.columns, s.width), block_columns) *
                         ceil_div(smaller(t.images, s.batch), task_images);
       for (int rounds = 1; rounds <= 4; ++rounds) {
-        t.warps = set.warps ? set.warps : smaller(kMaxWarps, ceil_div(tasks, rounds));
+        // no fewer than four: all warps load
+        t.warps = set.warps ? set.warps
+                            : larger(4, smaller(kMaxWarps, ceil_div(tasks, rounds)));
         const float cycles = conv_cycles(s, device, k, t, tasks);
         if (least > 0 && cycles >= least) continue;
         least = cycles;
