@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..dispatch import exporting
-from ..extension import why_not
-from .operator import OwnKernels
-
-_OPERATORS = ('involution', 'involution_input', 'involution_weight')
+from .operator import OwnKernels, why_not_built
 
 
 class Cuda(OwnKernels):
@@ -23,7 +20,7 @@ class Cuda(OwnKernels):
             return f'it runs on GPUs, the input is on {input.device}'
         if input.dtype == torch.float64:
             return 'it has no float64'
-        return next(filter(None, (why_not(op, 'cuda') for op in _OPERATORS)), None)
+        return why_not_built('cuda')
 
     def slower(self, input, weight, *options) -> str | None:
         """Return why a later backend is faster, or None."""

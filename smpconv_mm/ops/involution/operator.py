@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from ..dispatch import Backend, choose, find
+from ..extension import why_not
 
 ORDERS = ('contiguous', 'interleaved')
 BORDERS = ('zeros', 'clamp')
@@ -193,6 +194,12 @@ class OwnKernels(Backend):
     ) -> Tensor:
         """Compute the gradient of the weight, (N, G, K, K, P, Q)."""
         raise NotImplementedError
+
+
+def why_not_built(device: str) -> str | None:
+    """Return why the compiled operators cannot run on a type of device, or None."""
+    names = ('involution', 'involution_input', 'involution_weight')
+    return next(filter(None, (why_not(name, device) for name in names)), None)
 
 
 _OPTIONS = (
