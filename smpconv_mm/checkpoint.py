@@ -71,7 +71,7 @@ def adapted_shapes(model: nn.Module, state_dict: Mapping) -> dict[str, torch.Siz
     """Entries that take over their shape from a state dict when it is loaded.
 
     Modules with a method ``shapes_for(state_dict, prefix)`` say which: SMP
-    kernels do for their number of points.
+    kernels for their number of points, layers in deploy form for their taps.
     """
     shapes = {}
     for name, module in model.named_modules():
@@ -86,6 +86,10 @@ def adapted_shapes(model: nn.Module, state_dict: Mapping) -> dict[str, torch.Siz
 def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
     """Shapes of the entries of a model's state dict."""
     return {key: value.shape for key, value in model.state_dict().items()}
+
+
+# Entries that files of earlier versions do not have; loading leaves the model's
+_NEW = ('_trained_size', '_sampling_rate')
 
 
 def check_fits(
@@ -108,7 +112,11 @@ def check_fits(
             differently shaped entries.
     """
     own = full_shapes or {**shapes_of(model), **adapted_shapes(model, state_dict)}
-    missing = [key for key in own if key not in state_dict]
+    missing = [
+        key
+        for key in own
+        if key not in state_dict and key.rpartition('.')[2] not in _NEW
+    ]
     unexpected = [key for key in state_dict if key not in own]
     shapes = [
         f'{key} {tuple(state_dict[key].shape)} instead of {tuple(own[key])}'

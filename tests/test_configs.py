@@ -60,7 +60,7 @@ def test_builds(path, parameters):
             HOOKS.build(hook)
     assert 'atomic' in str(cfg.default_hooks.checkpoint.backend_args)
     # what an SMP network must not be trained without
-    assert any(h['type'] == 'smpconv_mm.RadiusClipHook' for h in hooks)
+    assert any(h['type'] == 'smpconv_mm.AfterStepHook' for h in hooks)
     named = dict(model.named_parameters())
     base = optim.optimizer.defaults['lr']
     for group in optim.optimizer.param_groups:
@@ -254,7 +254,7 @@ def test_parameter_groups_of_smnist():
 
 
 # other trainings of a model that is there
-VARIANTS = {path for path in CONFIGS if re.search('-(ablation|fsdp)[._]', path)}
+VARIANTS = {path for path in CONFIGS if re.search('-(ablation|fsdp)[._]|_custom', path)}
 
 
 def load_index():

@@ -15,7 +15,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
-    radius_clip=dict(type='smpconv_mm.RadiusClipHook'),
+    after_step=dict(type='smpconv_mm.AfterStepHook'),
     epoch_seed=dict(type='smpconv_mm.EpochSeedHook'),
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
 )

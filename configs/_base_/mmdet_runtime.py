@@ -7,7 +7,7 @@ default_hooks = dict(
         save_best='coco/bbox_mAP',
         backend_args=dict(backend='atomic'),
     ),
-    radius_clip=dict(type='smpconv_mm.RadiusClipHook'),
+    after_step=dict(type='smpconv_mm.AfterStepHook'),
     epoch_seed=dict(type='smpconv_mm.EpochSeedHook'),
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
 )

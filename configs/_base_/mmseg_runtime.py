@@ -15,7 +15,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
-    radius_clip=dict(type='smpconv_mm.RadiusClipHook'),
+    after_step=dict(type='smpconv_mm.AfterStepHook'),
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
     label_guard=dict(type='smpconv_mm.LabelGuardHook'),
 )

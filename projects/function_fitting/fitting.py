@@ -236,7 +236,7 @@ def fit(
         loss.backward()
         optimizer.step()
         if isinstance(model, PointField):
-            model.kernel.clip_points()
+            model.kernel.after_step()
         spent += time.perf_counter() - start
 
 

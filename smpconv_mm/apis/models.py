@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from smpconv_mm.checkpoint import check_fits, load, state_dict_of
+from smpconv_mm.engine.config import preprocessor_of
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.ops import use_backend
-from smpconv_mm.registry import MODELS
 
 _PROBE = 512  # side of the map on which the stride is read off; a power of two
 
@@ -43,10 +43,7 @@ class Network(nn.Module):
         model = cfg.model
         self.classifier = 'backbone' in model and model.type.endswith('Classifier')
         self._whole = self.classifier or 'backbone' not in model
-        with DefaultScope.overwrite_default_scope(
-            cfg.get('default_scope', 'mmpretrain')
-        ):
-            self.model = MODELS.build(model if self._whole else model.backbone)
+        self.model = build_model(cfg, part=None if self._whole else 'backbone')
         backbone = self._backbone()
         self.in_channels = getattr(backbone, 'in_channels', 3)
         self.ndim = getattr(backbone, 'ndim', 2)
@@ -107,7 +104,7 @@ def plain_convolutions() -> Iterator[None]:
 
 
 def _preprocessing(cfg: Config) -> str:
-    settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+    settings = preprocessor_of(cfg)
     if 'mean' not in settings:
         return 'none'
     turned = settings.get('to_rgb') or settings.get('bgr_to_rgb')

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from mmengine.utils import get_installed_path
 
 from smpconv_mm.checkpoint import find_latest
+from smpconv_mm.compat.mmengine import own_config
 from smpconv_mm.compat.stack import HOW_TO_INSTALL, lacks_for
 from smpconv_mm.errors import UsageError
 
@@ -80,6 +81,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
 def _of_package(name: str) -> Path:
     package, _, path = name.partition('::')
+    if package == 'smpconv_mm':
+        return own_config(path)
     if find_spec(package) is None:
         raise UsageError(f'{name}: the package {package!r} is not installed')
     return Path(get_installed_path(package), '.mim', 'configs', path)
@@ -214,6 +217,7 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
     """
     for phase in phases:
         dataset = (cfg.get(f'{phase}_dataloader') or {}).get('dataset', {})
+        _check_order_of_classes(dataset, phase)
         root = dataset.get('data_root')
         if root and '://' not in root and not Path(root).expanduser().is_dir():
             raise UsageError(
@@ -221,6 +225,30 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
                 f'link the data there ({_readme(cfg)} shows the layout), or '
                 f'pass --cfg-options {phase}_dataloader.dataset.data_root=FOLDER'
             )
+
+
+def _check_order_of_classes(dataset: Config, phase: str) -> None:
+    """Folders are labelled in alphabetical order, whatever names a config gives."""
+    classes = dataset.get('metainfo', {}).get('classes')
+    folders = dataset.get('type', '').endswith('CustomDataset')
+    if not folders or dataset.get('ann_file') or not classes:
+        return
+    folder = Path(dataset.get('data_root', ''), dataset.get('data_prefix', ''))
+    found = sorted(p.name for p in folder.expanduser().glob('*') if p.is_dir())
+    if set(found) == set(classes) and found != list(classes):
+        raise UsageError(
+            f'config: {phase}_dataloader.dataset.metainfo.classes is {list(classes)}, '
+            f'but the folders in {folder} are labelled in alphabetical order; write '
+            f'classes={found}, or leave metainfo out'
+        )
+
+
+def preprocessor_of(cfg: Config) -> dict:
+    """The arguments of the data preprocessor, e.g. ``mean``; {} if there are none.
+
+    As MMEngine's runner does, it takes those of the model before the config's own.
+    """
+    return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
 
 
 def drop_amp(cfg: Config) -> None:

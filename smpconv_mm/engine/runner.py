@@ -1,17 +1,20 @@
-"""From a config to its model, and to an MMEngine runner."""
+"""From a config to its model, its datasets, and an MMEngine runner."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from pathlib import Path
 
 import mmengine
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
-from mmengine.registry import MODELS, RUNNERS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, RUNNERS, DefaultScope
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
 from mmengine.runner import Runner
 from torch import nn
@@ -21,23 +24,51 @@ from smpconv_mm.compat.mmdet import hand_on_float32
 from smpconv_mm.compat.mmengine import FlexibleRunner
 from smpconv_mm.errors import UsageError
 
-from .config import drop_amp
+from .config import check_data, drop_amp
 
 
-def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
+def build_model(
+    cfg: Config, checkpoint: str | Path | None = None, part: str | None = None
+) -> nn.Module:
     """Build a classifier, detector or segmenter, with the weights of a checkpoint.
 
     Without a checkpoint the weights are what the constructors made them;
     :func:`initialise` gives those that a training starts from.
 
+    Args:
+        cfg (Config): Its config.
+        checkpoint (str | Path, optional): Checkpoint of what is built.
+        part (str, optional): Build this part of the model only, e.g.
+            ``'backbone'``.
+
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = MODELS.build(cfg.model)
+    with _scope_of(cfg):
+        model = MODELS.build(cfg.model[part] if part else cfg.model)
     if checkpoint:
         load_into(model, checkpoint)
     return model
+
+
+def build_dataset(cfg: Config, phase: str) -> BaseDataset:
+    """Build the dataset of a phase.
+
+    Args:
+        cfg (Config): Config of a model with data.
+        phase (str): ``'train'``, ``'val'`` or ``'test'``.
+
+    Raises:
+        UsageError: If its data folder does not exist.
+    """
+    check_data(cfg, (phase,))
+    with _scope_of(cfg):
+        return DATASETS.build(cfg[f'{phase}_dataloader'].dataset)
+
+
+def _scope_of(cfg: Config) -> AbstractContextManager:
+    scope = cfg.get('default_scope', 'mmpretrain')
+    return DefaultScope.overwrite_default_scope(scope)
 
 
 def initialise(network: BaseModule) -> None:

@@ -1,22 +1,39 @@
 """Layers that make their convolution kernels, and the switch to deploy form."""
 
 from .causal_conv import CausalConv1d
+from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d
+from .kernel import Kernel
+from .kernel_conv import (
+    KernelConv,
+    KernelConv1d,
+    KernelConv2d,
+    KernelConv3d,
+    keep_kernels,
+    resample,
+)
 from .pruning import PrunedLayer, point_effects, points_outside, prune_points
 from .reparam import switch_to_deploy
-from .smp_conv import SMPConv1d, SMPConv2d, SMPConv3d
-from .smp_kernel import SMPKernel
+from .smp_kernel import SMPConv1d, SMPConv2d, SMPConv3d, SMPKernel
 
 __all__ = [
     'CausalConv1d',
+    'DenseKernel',
     'DepthwiseConv2d',
+    'Kernel',
+    'KernelConv',
+    'KernelConv1d',
+    'KernelConv2d',
+    'KernelConv3d',
     'PrunedLayer',
     'SMPConv1d',
     'SMPConv2d',
     'SMPConv3d',
     'SMPKernel',
+    'keep_kernels',
     'point_effects',
     'points_outside',
     'prune_points',
+    'resample',
     'switch_to_deploy',
 ]

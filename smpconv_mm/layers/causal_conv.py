@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 import torch
 from torch import Tensor, nn
 
 from smpconv_mm import ops
 from smpconv_mm.registry import MODELS
+
+from .kernel import resampled_taps
 
 
 @MODELS.register_module()
@@ -75,6 +75,10 @@ class CausalConv1d(nn.Conv1d):
         out = out.index_add(2, below + 1, self.weight * share)
         return out[..., :taps].flip(-1)
 
+    def resample(self, rate: float) -> None:
+        """Set the sampling rate; see :func:`smpconv_mm.layers.resample`."""
+        self.sampling_rate = rate
+
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
         """Replace the weight by that of the sampling rate."""
@@ -88,8 +92,3 @@ class CausalConv1d(nn.Conv1d):
             weight = weight.to(input.dtype)
             bias = None if bias is None else bias.to(input.dtype)
         return ops.causal_conv1d(input, weight, bias)
-
-
-def resampled_taps(taps: int, rate: float) -> int:
-    """Taps that cover at a sampling rate what ``taps`` cover at rate 1."""
-    return ceil((taps - 1) * rate - 1e-6) + 1

@@ -1,7 +1,8 @@
-"""A convolution kernel held as points that move while training."""
+"""A convolution kernel held as points that move while training, and its layers."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from math import isfinite, prod
 
@@ -9,9 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from smpconv_mm import ops
+from smpconv_mm.registry import MODELS
+
+from .kernel import Kernel, is_whole, set_value
+from .kernel_conv import KernelConv1d, KernelConv2d, KernelConv3d
+
+# Below it a hat reaches no second place of any grid; 0 would divide by zero
+_SMALLEST_RADIUS = 1e-6
 
 
-class SMPKernel(nn.Module):
+@MODELS.register_module()
+class SMPKernel(Kernel):
     """Self-moving point kernel (SMPConv, CVPR 2023, section 3).
 
     The kernel is a function on [-1, 1]^d, the sum of hats around points (see
@@ -44,24 +53,29 @@ class SMPKernel(nn.Module):
         ndim (int): Spatial dimensions: 1, 2 or 3. Defaults to 2.
         n_points (int, optional): Points per set. Defaults to None, which
             takes ``max(1, prod(kernel_size) // 4)``.
-        shared_points (bool): One set of points for all channels instead of
-            one an output channel. Defaults to False.
-        normalize (bool): Divide by the number of active points at each place.
-            Defaults to True.
+        shared_points (bool, optional): One set of points for all channels
+            instead of one an output channel. Defaults to None: True for a
+            depthwise convolution, as in the published ImageNet models, else
+            False.
+        normalize (bool, optional): Divide by the number of active points at each
+            place. Defaults to None: the opposite of ``shared_points``, as
+            published.
         radius (float, optional): Initial radius of all points, in units of
             half a kernel side. Defaults to None, which takes four over the
             longest side (two grid steps), at most ``radius_range[1]``.
-        radius_range (tuple[float, float]): Bounds that :meth:`clip_points`
+        radius_range (tuple[float, float]): Bounds that :meth:`after_step`
             keeps. Defaults to (1e-4, 1.0).
         coord_std (float): Standard deviation of the initial coordinates.
             Defaults to 0.2.
-        one_sided (bool): Start the points on one side, densest at +1, which is
-            the current sample of a causal convolution. Defaults to False.
+        one_sided (bool, optional): Start the points on one side, densest at +1,
+            which is the current sample of a causal convolution. Defaults to
+            None: True for a causal convolution.
         learn_coord (bool): Let the points move; otherwise they stay where they
             started. Defaults to True.
         learn_radius (bool): Let the radii change. Defaults to True.
-        clip_coord (bool): Let :meth:`clip_points` keep the points within
+        clip_coord (bool): Let :meth:`after_step` keep the points within
             [-1, 1]. Defaults to False, as published.
+        **kwargs: ``causal`` and ``depthwise`` of :class:`Kernel`.
 
     Attributes:
         coord (Parameter): Positions, shape (G, P, d), G = 1 if shared else
@@ -76,6 +90,8 @@ class SMPKernel(nn.Module):
         ValueError: If an argument is outside its range.
     """
 
+    remade_in_backward = True
+
     def __init__(
         self,
         in_channels: int,
@@ -84,20 +100,19 @@ class SMPKernel(nn.Module):
         ndim: int = 2,
         *,
         n_points: int | None = None,
-        shared_points: bool = False,
-        normalize: bool = True,
+        shared_points: bool | None = None,
+        normalize: bool | None = None,
         radius: float | None = None,
         radius_range: tuple[float, float] = (1e-4, 1.0),
         coord_std: float = 0.2,
-        one_sided: bool = False,
+        one_sided: bool | None = None,
         learn_coord: bool = True,
         learn_radius: bool = True,
         clip_coord: bool = False,
+        **kwargs,
     ) -> None:
-        super().__init__()
-        if ndim not in (1, 2, 3):
-            raise ValueError(f'ndim must be 1, 2 or 3, got {ndim}')
-        size = _to_size(kernel_size, ndim)
+        super().__init__(in_channels, out_channels, kernel_size, ndim, **kwargs)
+        size = self.trained_size
         if n_points is None:
             n_points = max(1, prod(size) // 4)
         if not isinstance(n_points, int) or n_points < 1:
@@ -119,19 +134,17 @@ class SMPKernel(nn.Module):
             )
         if coord_std <= 0:
             raise ValueError(f'coord_std must be positive, got {coord_std}')
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.ndim = ndim
+        if shared_points is None:
+            shared_points = self.depthwise
         self.shared_points = shared_points
-        self.normalize = normalize
+        self.normalize = not shared_points if normalize is None else normalize
         self.initial_radius = radius
         self.radius_range = (low, high)
         self.coord_std = coord_std
-        self.one_sided = one_sided
+        self.one_sided = self.causal if one_sided is None else one_sided
         self.clip_coord = clip_coord
-        self.trained_size = size
-        self._size = size
-        self._cache: tuple | None = None
+        self._steps = 0
+        self._warned = False
 
         groups = 1 if shared_points else out_channels
         slices = in_channels * out_channels // groups
@@ -152,46 +165,37 @@ class SMPKernel(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     @property
-    def kernel_size(self) -> tuple[int, ...]:
-        """Taps per axis; assign an int or a tuple to resample the kernel."""
-        return self._size
-
-    @kernel_size.setter
-    def kernel_size(self, kernel_size: int | Sequence[int]) -> None:
-        self._size = _to_size(kernel_size, self.ndim)
-
-    @property
     def n_points(self) -> int:
         """Points per set."""
         return self.coord.shape[1]
 
+    @property
+    def positive_radius(self) -> Tensor:
+        """The radii as :meth:`sample` takes them, none below 1e-6."""
+        return self.radius.clamp(min=_SMALLEST_RADIUS)
+
     @torch.no_grad()
-    def clip_radius(self) -> None:
-        """Bring all radii into ``radius_range``, in place."""
+    def after_step(self) -> None:
+        """Clip radii, and with ``clip_coord`` positions, in place."""
         self.radius.clamp_(*self.radius_range)
+        if self.clip_coord:
+            self.coord.clamp_(-1, 1)
 
     @torch.no_grad()
     def first_tap(self) -> int:
-        """Index along the last axis before which the kernel is zero everywhere.
+        """Index along the last axis before which no point reaches.
 
-        The last index if it is zero altogether, 0 if a point is not finite.
+        The last index if the kernel is zero altogether, 0 if a point is not
+        finite.
         """
-        taps = self._size[-1]
-        reach = float((self.coord[..., 0] - self.radius).min())
+        if type(self.coord) is not nn.Parameter:  # e.g. many at a time (vmap)
+            return 0
+        taps = self.kernel_size[-1]
+        reach = float((self.coord[..., 0] - self.positive_radius).min())
         if not isfinite(reach):
             return 0
         # a place to spare for rounding
         return min(max(int((reach + 1) * (taps - 1) / 2) - 1, 0), taps - 1)
-
-    @torch.no_grad()
-    def clip_points(self) -> None:
-        """Clip radii, and with ``clip_coord`` positions, in place.
-
-        To be called after every optimiser step.
-        """
-        self.clip_radius()
-        if self.clip_coord:
-            self.coord.clamp_(-1, 1)
 
     @torch.no_grad()
     def keep_points(self, index: Tensor) -> None:
@@ -206,9 +210,9 @@ class SMPKernel(nn.Module):
         """
         axes = index[..., None].expand(-1, -1, self.ndim)
         slices = index[:, None].expand(-1, self.weight.shape[1], -1)
-        _resize(self.coord, self.coord.gather(1, axes))
-        _resize(self.radius, self.radius.gather(1, index))
-        _resize(self.weight, self.weight.gather(2, slices))
+        set_value(self.coord, self.coord.gather(1, axes))
+        set_value(self.radius, self.radius.gather(1, index))
+        set_value(self.weight, self.weight.gather(2, slices))
 
     def shapes_for(
         self, state_dict: Mapping[str, Tensor], prefix: str = ''
@@ -224,6 +228,7 @@ class SMPKernel(nn.Module):
             for name in own
             if prefix + name in state_dict
         }
+        whole = all(is_whole(state_dict[prefix + name]) for name in found)
         points = found.get('coord', (0, 0))[1:2]
         groups, slices, _ = self.weight.shape
         other = {
@@ -231,82 +236,90 @@ class SMPKernel(nn.Module):
             'radius': torch.Size((groups, *points)),
             'weight': torch.Size((groups, slices, *points)),
         }
-        return other if found == other and 0 not in points else own
+        return other if whole and found == other and 0 not in points else own
 
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        for name, shape in self.shapes_for(state_dict, prefix).items():
-            parameter = getattr(self, name)
-            if parameter.shape != shape:
-                _resize(parameter, parameter.detach().new_empty(shape))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def make_kernel(self) -> Tensor:
-        """Sample the kernel.
-
-        Returns:
-            Tensor: Shape ``(out_channels, in_channels, *kernel_size)``, in the
-            parameters' dtype.
-        """
+    def sample(self) -> Tensor:
+        """Sample the points on the grid of ``kernel_size`` places."""
+        if self.training and torch.is_grad_enabled():
+            self._warn_if_not_clipped()
         kernel = ops.smp_kernel(
-            self.coord, self.radius, self.weight, self._size, normalize=self.normalize
+            self.coord,
+            self.positive_radius,
+            self.weight,
+            self.kernel_size,
+            normalize=self.normalize,
         )
-        if self._size != self.trained_size:
-            kernel = kernel * (prod(self.trained_size) / prod(self._size))
-        return kernel.view(self.out_channels, self.in_channels, *self._size)
+        return kernel.view(self.out_channels, self.in_channels, *self.kernel_size)
 
-    def forward(self) -> Tensor:
-        """Return the kernel of :meth:`make_kernel`.
-
-        In eval mode without gradients it is made once and kept until a
-        parameter changes or :meth:`train` or ``eval`` is called.
-        """
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.make_kernel()
-        key = (self._size, *map(_fingerprint, self.parameters()))
-        if self._cache is None or self._cache[0] != key:
-            self._cache = (key, self.make_kernel())
-        return self._cache[1]
-
-    def train(self, mode: bool = True) -> SMPKernel:
-        """Set the mode and forget the kept kernel."""
-        # Writing through ``.data``, as MMEngine's EMA hook does, leaves no
-        # trace that the cache could see; every such writer is followed by
-        # train() or eval().
-        self._cache = None
-        return super().train(mode)
-
-    def __getstate__(self) -> dict:
-        return {**super().__getstate__(), '_cache': None}
+    def _warn_if_not_clipped(self) -> None:
+        """Say once that training has moved radii out of their range."""
+        if self._warned or torch.compiler.is_compiling():
+            return
+        if type(self.radius) is not nn.Parameter or not self.radius.requires_grad:
+            return
+        self._steps += 1
+        if self.radius.is_cuda and self._steps % 100:
+            return  # the GPU would have to be waited for
+        low, high = self.radius_range
+        radius = self.radius.detach()
+        # bounds rounded to the parameter's precision
+        outside = (radius < low * 0.99) | (radius > high * 1.01)
+        if not radius.is_meta and bool(outside.any()):
+            self._warned = True
+            warnings.warn(
+                f'radii of an SMPKernel have left radius_range={self.radius_range} in '
+                'training; call after_step() of each kernel after each optimiser '
+                'step, as the hook smpconv_mm.AfterStepHook does',
+                stacklevel=2,
+            )
 
     def extra_repr(self) -> str:
         """Return the settings that tell kernels apart."""
         return (
-            f'{self.in_channels}, {self.out_channels}, kernel_size={self._size}, '
-            f'n_points={self.n_points}, shared_points={self.shared_points}, '
-            f'normalize={self.normalize}'
+            f'{super().extra_repr()}, n_points={self.n_points}, '
+            f'shared_points={self.shared_points}, normalize={self.normalize}'
             + ', learn_coord=False' * (not self.coord.requires_grad)
             + ', learn_radius=False' * (not self.radius.requires_grad)
             + ', clip_coord=True' * self.clip_coord
         )
 
 
-def _to_size(kernel_size: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    size = (kernel_size,) * ndim if isinstance(kernel_size, int) else tuple(kernel_size)
-    if len(size) != ndim or not all(isinstance(n, int) and n > 0 for n in size):
-        raise ValueError(
-            f'kernel_size must be a positive integer or {ndim} of them, got '
-            f'{kernel_size!r}'
-        )
-    return size
+@MODELS.register_module()
+class SMPConv1d(KernelConv1d):
+    """1-D convolution with self-moving points (SMPConv, CVPR 2023).
+
+    Arguments as for :class:`KernelConv1d` and :class:`SMPKernel`.
+
+    Input: (N, in_channels, L) or (in_channels, L). Output: the same with
+    out_channels and L'.
+    """
 
 
-def _resize(parameter: nn.Parameter, value: Tensor) -> None:
-    """Give a parameter a value of another shape; it stays the same object."""
-    parameter.data = value
-    parameter.grad = None
+@MODELS.register_module()
+class SMPConv2d(KernelConv2d):
+    """2-D convolution with self-moving points (SMPConv, CVPR 2023).
+
+    Takes the place of ``nn.Conv2d``, and in any OpenMMLab network of the layer
+    named in ``conv_cfg``::
+
+        conv_cfg=dict(type='smpconv_mm.SMPConv2d', n_points=16)
+
+    Arguments are those of :class:`KernelConv2d`, then those of
+    :class:`SMPKernel`: ``n_points``, ``shared_points``, ``normalize``,
+    ``radius``, ``radius_range``, ``coord_std``, ``learn_coord``,
+    ``learn_radius``, ``clip_coord``.
+
+    Input: (N, in_channels, H, W) or (in_channels, H, W). Output: the same with
+    out_channels, H' and W'.
+    """
 
 
-def _fingerprint(parameter: Tensor) -> tuple:
-    """Change when the tensor is written in place, replaced, cast or moved."""
-    version = None if parameter.is_inference() else parameter._version
-    return parameter.data_ptr(), version, parameter.dtype, parameter.device
+@MODELS.register_module()
+class SMPConv3d(KernelConv3d):
+    """3-D convolution with self-moving points (SMPConv, CVPR 2023).
+
+    Arguments as for :class:`KernelConv3d` and :class:`SMPKernel`.
+
+    Input: (N, in_channels, D, H, W) or one without N. Output: the same with
+    out_channels, D', H' and W'.
+    """

@@ -6,11 +6,21 @@ runs through torch.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-LIBRARY = Path(__file__).parents[1] / '_ext.so'
+
+def find_library(folder: Path) -> Path:
+    """The library in a folder, by the platform's ending; ``_ext.so`` if none is."""
+    names = [folder / f'_ext{ending}' for ending in ('.so', '.pyd', '.dylib')]
+    return next((name for name in names if name.exists()), names[0])
+
+
+LIBRARY = find_library(Path(__file__).parents[1])
 LEAST_TORCH = (2, 10)  # the first with all of the stable ABI that is used
 NAMESPACE = 'smpconv_mm_ext'
 DEVICES = ('cpu', 'cuda')
@@ -72,3 +82,28 @@ def why_not(op: str, device: str) -> str | None:
             '(FORCE_CUDA=1 or "tools/install.sh --cuda on" builds with it)'
         )
     return None
+
+
+@contextmanager
+def use_plan(plan: str) -> Iterator[None]:
+    """Within this context CUDA kernels take values of their plan from the caller.
+
+    For tuning: without it each call is planned for its shape and GPU. The variable
+    ``SMPCONV_MM_PLAN`` of the environment does the same for a whole program. A call
+    for which the plan is wrong or does not fit raises RuntimeError. It holds for all
+    threads, and a captured CUDA graph keeps the plan it was captured with.
+
+    Args:
+        plan (str): Passes and their settings, such as
+            ``'conv:images=4,warps=8;weight:splits=4'``. The settings of each pass are
+            in ``cuda_ops/csrc/cuda/plan_settings.cuh``.
+    """
+    before = os.environ.get('SMPCONV_MM_PLAN')
+    os.environ['SMPCONV_MM_PLAN'] = plan
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ['SMPCONV_MM_PLAN']
+        else:
+            os.environ['SMPCONV_MM_PLAN'] = before

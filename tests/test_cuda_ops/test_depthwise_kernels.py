@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_cuda_ops import emulated
-from test_cuda_ops.emulated import CUDA_OPS, EmulatorError, guarded, needs_compiler
+from test_cuda_ops.emulated import CSRC, EmulatorError, guarded, needs_compiler
 from tolerances import TOLERANCES, assert_close
 
 pytestmark = needs_compiler
@@ -176,7 +176,7 @@ def test_finds_nothing_without_mistake(what):
 @pytest.mark.parametrize('mutant', MUTANTS, ids=[m[0] for m in MUTANTS])
 def test_finds_planted_mistake(mutant, tmp_path):
     _, name, old, new, what = mutant
-    for source in (CUDA_OPS / 'csrc' / 'cuda').glob('*.cuh'):
+    for source in CSRC.glob('*.cuh'):
         text = source.read_text()
         if source.name == name:
             assert old in text, 'the mistake no longer fits the code'

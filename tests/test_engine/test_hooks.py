@@ -9,7 +9,7 @@ from mmengine.runner import BaseLoop
 from mmengine.runner.priority import get_priority
 from torch import nn
 
-from smpconv_mm.engine.hooks import CheckpointGuardHook, RadiusClipHook
+from smpconv_mm.engine.hooks import AfterStepHook, CheckpointGuardHook
 from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import SMPConv1d, SMPConv2d
 
@@ -23,7 +23,7 @@ def test_radius_clip():
         for conv in model:
             conv.kernel.radius[..., 0] = -1
             conv.kernel.radius[..., 1] = 7
-    RadiusClipHook().after_train_iter(SimpleNamespace(model=model), batch_idx=0)
+    AfterStepHook().after_train_iter(SimpleNamespace(model=model), batch_idx=0)
     assert [float(c.kernel.radius.min()) for c in model] == pytest.approx([1e-3, 1e-4])
     assert [float(c.kernel.radius.max()) for c in model] == [1, 1]
     for conv, coord in zip(model, before):
@@ -35,12 +35,12 @@ def test_positions_are_clipped_where_the_layer_says_so():
     for conv in (free, kept):
         torch.nn.init.constant_(conv.kernel.coord, -1.5)
     model = nn.Sequential(free, kept)
-    RadiusClipHook().after_train_iter(SimpleNamespace(model=model), batch_idx=0)
+    AfterStepHook().after_train_iter(SimpleNamespace(model=model), batch_idx=0)
     assert (free.kernel.coord == -1.5).all() and (kept.kernel.coord == -1).all()
 
 
 def test_radii_are_clipped_before_they_are_averaged():
-    assert get_priority(RadiusClipHook.priority) < get_priority(EMAHook.priority)
+    assert get_priority(AfterStepHook.priority) < get_priority(EMAHook.priority)
 
 
 class Loop(BaseLoop):

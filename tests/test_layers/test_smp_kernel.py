@@ -1,12 +1,11 @@
-import copy
-import pickle
+import warnings
 
 import pytest
 import torch
 from tolerances import assert_close
 
 from smpconv_mm import ops
-from smpconv_mm.layers import SMPConv2d, SMPKernel
+from smpconv_mm.layers import SMPKernel
 
 PUBLISHED = dict(shared_points=True, normalize=False, radius_range=(1e-3, 1.0))
 
@@ -47,18 +46,19 @@ def test_published_initialisation():
     assert abs(float(many.coord.std()) - 0.2) < 0.005
     assert many.coord.abs().max() <= 1
     assert abs(float(many.weight.std()) - 0.02) < 0.0005
+    assert not SMPKernel(1, 1, 9, 1).one_sided
     # one-sided: 2c + 1 of a normal of std 0.1 cut at [-1, 0]; densest at +1
-    causal = SMPKernel(1, 1, 9, 1, n_points=20000, coord_std=0.1, one_sided=True)
+    causal = SMPKernel(1, 1, 9, 1, n_points=20000, coord_std=0.1, causal=True)
     assert causal.coord.max() <= 1 and causal.coord.min() >= -1
     assert abs(float(((1 - causal.coord) ** 2).mean().sqrt()) - 0.2) < 0.005
 
 
-def test_clip_radius_in_place():
+def test_radii_are_clipped_in_place():
     kernel = SMPKernel(1, 2, 5, n_points=3, radius=0.5, radius_range=(0.1, 0.9))
     storage = kernel.radius.data_ptr()
     with torch.no_grad():
         kernel.radius[0] = torch.tensor([-1.0, 0.5, 2.0])
-    kernel.clip_radius()
+    kernel.after_step()
     assert kernel.radius.data_ptr() == storage
     assert kernel.radius[0].tolist() == pytest.approx([0.1, 0.5, 0.9])
 
@@ -69,7 +69,7 @@ def test_clip_coord():
         with torch.no_grad():
             kernel.coord[0, 0] = torch.tensor([-1.5, 0.5])
             kernel.radius[0, 0] = 9.0
-        kernel.clip_points()
+        kernel.after_step()
         assert kernel.radius.max() == 1
     assert free.coord[0, 0].tolist() == [-1.5, 0.5]
     assert kept.coord[0, 0].tolist() == [-1.0, 0.5]
@@ -112,13 +112,6 @@ class TestOtherNumberOfPoints:
         ours().sum().backward()  # gradients have the new shape
         ours().sum().backward()
 
-    @torch.no_grad()
-    def test_kept_kernel_is_dropped(self):
-        ours, theirs = (SMPKernel(1, 2, 7, n_points=n).eval() for n in (5, 3))
-        before = ours()
-        ours.load_state_dict(theirs.state_dict())
-        assert ours() is not before and torch.equal(ours(), theirs())
-
     @pytest.mark.parametrize(
         'other',
         [
@@ -158,74 +151,42 @@ def test_resampled_kernel_covers_the_same_field():
     assert torch.equal(kernel(), trained)
 
 
-class TestCache:
-    def make(self):
-        torch.manual_seed(0)
-        return SMPKernel(1, 4, 9, n_points=5, **PUBLISHED).eval()
-
-    @torch.no_grad()
-    def test_kept_in_eval_mode(self):
-        kernel = self.make()
-        assert kernel() is kernel()
-
-    def test_not_kept_with_gradients_or_in_training(self):
-        kernel = self.make()
-        assert kernel() is not kernel()
+class TestRadii:
+    @pytest.mark.parametrize('radius', [0.0, -0.5])
+    @pytest.mark.parametrize('normalize', [False, True])
+    def test_gradient_is_finite_at_zero(self, radius, normalize):
+        kernel = SMPKernel(2, 3, 9, 1, n_points=4, normalize=normalize)
         with torch.no_grad():
+            kernel.coord[:, 0] = 0.25  # on a place of the grid
+            kernel.radius[:, :2] = radius
+        kernel.eval()().square().sum().backward()
+        assert all(p.grad.isfinite().all() for p in kernel.parameters())
+        assert kernel.weight.grad[..., 0].any()
+
+    def test_says_once_that_they_are_not_clipped(self):
+        kernel = SMPKernel(1, 2, 9, n_points=3)
+        optimizer = torch.optim.SGD(kernel.parameters(), lr=1e4)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            kernel().square().sum().backward()
+            optimizer.step()  # far outside
+            kernel.eval()()
             kernel.train()
-            assert kernel() is not kernel()
-
-    @pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])
-    @pytest.mark.parametrize(
-        'change',
-        [
-            lambda k: k.weight.mul_(2),
-            lambda k: k.load_state_dict(
-                {n: p * 0.5 for n, p in k.state_dict().items()}
-            ),
-            lambda k: setattr(k, 'weight', torch.nn.Parameter(k.weight * 2)),
-            lambda k: k.double(),
-            lambda k: setattr(k, 'kernel_size', 11),
-            lambda k: k.clip_radius() if k.radius.mul_(3) is not None else None,
-        ],
-        ids=['in place', 'load', 'replace', 'dtype', 'size', 'radius'],
-    )
-    def test_dropped_when_something_changes(self, change, mode):
-        kernel = self.make()
-        with mode():
-            before = kernel()
-        with torch.no_grad():
-            change(kernel)
-        with mode():
-            after = kernel()
-        assert after is not before
-        assert torch.equal(after, kernel.make_kernel())
-
-    @torch.no_grad()
-    def test_dropped_by_train_and_eval(self):
-        # writing through .data leaves no trace, as in MMEngine's EMA hook
-        kernel = self.make()
-        kernel()
-        kernel.weight.data.copy_(kernel.weight.data * 2)
-        kernel.eval()
-        assert torch.equal(kernel(), kernel.make_kernel())
-
-    def test_inference_kernel_does_not_reach_training(self):
-        conv = SMPConv2d(4, 4, 9, padding=4, groups=4, n_points=5).eval()
-        x = torch.randn(1, 4, 9, 9)
-        with torch.inference_mode():
-            conv(x)
-        conv(x).sum().backward()
-        assert conv.kernel.coord.grad is not None
-
-    @torch.no_grad()
-    def test_copied_and_pickled_without_it(self):
-        kernel = self.make()
-        kernel()
-        for other in (copy.deepcopy(kernel), pickle.loads(pickle.dumps(kernel))):
-            assert other._cache is None
-            assert torch.equal(other(), kernel())
-        assert set(kernel.state_dict()) == {'coord', 'radius', 'weight'}
+            with torch.no_grad():
+                kernel()
+        assert kernel.radius.abs().max() > 1.1
+        with pytest.warns(UserWarning, match=r'radius_range=\(0.0001, 1.0\).*AfterSt'):
+            kernel()
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            kernel()  # once
+            clipped = SMPKernel(1, 2, 9, n_points=3).to(torch.float16)
+            clipped.radius.data.fill_(-1)
+            clipped.after_step()
+            clipped()
+            fixed = SMPKernel(1, 2, 9, n_points=3, learn_radius=False)
+            fixed.radius.data.fill_(2)
+            fixed()
 
 
 def test_kernel_is_the_op():

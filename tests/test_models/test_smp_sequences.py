@@ -173,7 +173,7 @@ class TestSamplingRate:
                 schedule.step()
                 for module in net.modules():
                     if isinstance(module, SMPKernel):
-                        module.clip_radius()
+                        module.after_step()
         net.eval()
 
         @torch.no_grad()

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from smpconv_mm.checkpoint import save
 from smpconv_mm.engine.config import load_config
-from smpconv_mm.registry import MODELS
+from smpconv_mm.engine.runner import build_model
 
 ROOT = Path(__file__).parents[2]
 IN1K = ROOT / 'configs/smpconv'
@@ -17,7 +17,7 @@ IN1K = ROOT / 'configs/smpconv'
 
 @pytest.fixture(scope='module')
 def checkpoint(tiny_config, tmp_path_factory):
-    model = MODELS.build(load_config(str(tiny_config)).model)
+    model = build_model(load_config(str(tiny_config)))
     path = tmp_path_factory.mktemp('checkpoint') / 'tiny.pth'
     meta = dict(dataset_meta=dict(classes=tuple('abcdefghij')))
     save(dict(state_dict=model.state_dict(), meta=meta), path)

@@ -1,15 +1,15 @@
 """Hooks."""
 
+from .after_step_hook import AfterStepHook
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .epoch_seed_hook import EpochSeedHook
 from .label_guard_hook import LabelGuardHook
 from .point_tracking_hook import PointTrackingHook
-from .radius_clip_hook import RadiusClipHook
 
 __all__ = [
+    'AfterStepHook',
     'CheckpointGuardHook',
     'EpochSeedHook',
     'LabelGuardHook',
     'PointTrackingHook',
-    'RadiusClipHook',
 ]

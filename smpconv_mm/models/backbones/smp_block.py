@@ -16,7 +16,7 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from smpconv_mm.layers.causal_conv import resampled_taps
+from smpconv_mm.layers.kernel import resampled_taps
 from smpconv_mm.layers.reparam import bn_scale_shift, switch_to_deploy
 
 

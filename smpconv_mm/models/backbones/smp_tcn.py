@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from smpconv_mm.layers.causal_conv import resampled_taps
+from smpconv_mm.layers.kernel import resampled_taps
 from smpconv_mm.registry import MODELS
 
 from .smp_block import LargeKernelConv, SMPResidualBackbone

@@ -45,7 +45,8 @@ def test_gradcheck(ndim):
     def f(x, *tensors):
         return torch.func.functional_call(layer, dict(zip(names, tensors)), (x,))
 
-    assert torch.autograd.gradcheck(f, [x, *layer.parameters()], eps=1e-7, atol=1e-5)
+    tensors = [x, *layer.parameters()]
+    assert torch.autograd.gradcheck(f, tensors, eps=1e-7, atol=1e-5)
 
 
 def test_published_variants_are_the_defaults():
@@ -81,18 +82,6 @@ def test_causal(kernel_size, dilation):
     assert_close(layer(later)[..., :10], out[..., :10], 1e-12)
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision(dtype):
-    torch.manual_seed(0)
-    layer = SMPConv2d(4, 4, 7, padding='same', groups=4, bias=True)
-    x = torch.randn(2, 4, 9, 9)
-    expected = layer(x)
-    assert_close(layer(x.to(dtype)), expected, 2e-2)  # parameters stay float32
-    with torch.autocast('cpu', dtype):
-        assert_close(layer(x), expected, 2e-2)
-    assert_close(layer.to(dtype)(x.to(dtype)), expected, 3e-2)
-
-
 def test_empty_batch():
     assert SMPConv2d(3, 5, 7, padding='same')(torch.randn(0, 3, 8, 8)).shape == (
         0,
@@ -104,8 +93,9 @@ def test_empty_batch():
 
 class TestResampling:
     @pytest.mark.parametrize('groups', [1, 4])
-    def test_padding_follows(self, groups):
-        layer = SMPConv2d(4, 4, 31, padding='same', groups=groups, n_points=20)
+    @pytest.mark.parametrize('padding', ['same', 15])
+    def test_padding_follows(self, groups, padding):
+        layer = SMPConv2d(4, 4, 31, padding=padding, groups=groups, n_points=20)
         x = torch.randn(1, 4, 10, 12)
         for size in (47, (21, 33), 31):
             layer.kernel_size = size
@@ -128,7 +118,7 @@ class TestResampling:
         assert error > 0.2  # without resampling it does not
 
     def test_what_no_padding_can_follow(self):
-        layer = SMPConv2d(4, 4, 31, padding='same', groups=4)
+        layer = SMPConv2d(4, 4, 31, padding=15, groups=4)
         with pytest.raises(ValueError, match=r'\(31, 31\) to \(32, 32\)'):
             layer.kernel_size = 32
         assert layer.kernel_size == (31, 31) == layer.kernel.kernel_size
@@ -142,23 +132,6 @@ class TestResampling:
 
 
 class TestDeploy:
-    @pytest.mark.parametrize('ndim', CONVS)
-    def test_equal_and_loadable(self, ndim):
-        torch.manual_seed(0)
-        make = CONVS[ndim][0]
-        layer = make(4, 4, 5, padding='same', groups=4, n_points=7)
-        x = torch.randn(2, 4, *(9, 8, 7)[:ndim])
-        expected = layer(x)
-        layer.switch_to_deploy()
-        layer.switch_to_deploy()  # twice does no harm
-        assert torch.equal(layer(x), expected)
-        assert set(layer.state_dict()) == {'weight', 'bias'}
-        fresh = make(4, 4, 5, padding='same', groups=4, deploy=True)
-        fresh.load_state_dict(layer.state_dict())
-        assert torch.equal(fresh(x), expected)
-        with pytest.raises(ValueError, match='fixed'):
-            layer.kernel_size = 7
-
     def test_any_network(self):
         """ConvModules with BN are folded, whatever surrounds them."""
         torch.manual_seed(0)
@@ -231,12 +204,13 @@ class TestRegistered:
 @pytest.mark.parametrize(
     'kwargs, message',
     [
-        (dict(kernel_size=4, padding='same'), r"'same' needs odd.*\(4, 4\)"),
         (dict(groups=3), 'groups=3 with 4 and 4 channels'),
         (dict(in_channels=0), 'must be positive, got 0'),
         (dict(stride=0), 'stride must be an integer of at least 1.*got 0'),
-        (dict(padding='valid'), "padding.*'same'.*got 'valid'"),
+        (dict(padding='full'), "padding.*'same' or 'valid', got 'full'"),
+        (dict(padding_mode='mirror'), "padding_mode must be 'zeros'.*got 'mirror'"),
         (dict(dilation=(1, 1, 1)), r'dilation.*got \(1, 1, 1\)'),
+        (dict(causal=True), 'causal=True is for sequences.*SMPConv2d has 2 axes'),
         (dict(n_points=-1), 'n_points.*got -1'),
         (dict(radius=-1), 'radius.*got -1'),
     ],
@@ -252,12 +226,66 @@ def test_bad_causal_padding():
         SMPConv1d(2, 2, 5, padding=3, causal=True)
 
 
-@pytest.mark.parametrize('shape', [(4, 9, 9), (1, 3, 9, 9), (1, 4, 9)])
+@pytest.mark.parametrize('shape', [(9, 9), (3, 9, 9), (1, 3, 9, 9), (1, 1, 4, 9, 9)])
 def test_bad_input(shape):
     layer = SMPConv2d(4, 4, 5, padding='same')
     with pytest.raises(ValueError, match=r'SMPConv2d expects.*4 channels') as info:
         layer(torch.randn(shape))
-    assert str(shape) in str(info.value)
+    assert str(shape[-2:])[1:] in str(info.value)
+
+
+@pytest.mark.parametrize('dtype', [torch.int64, torch.uint8, torch.bool], ids=str)
+def test_whole_numbers_are_refused(dtype):
+    with pytest.raises(TypeError, match=rf'expects floating-point.*got {dtype}'):
+        SMPConv2d(4, 4, 5)(torch.ones(1, 4, 9, 9).to(dtype))
+
+
+class TestArgumentsOfTorch:
+    """What ``nn.Conv2d`` takes, by comparison with it."""
+
+    @pytest.mark.parametrize('ndim', CONVS)
+    @pytest.mark.parametrize('groups', [1, 4])
+    @pytest.mark.parametrize(
+        'options',
+        [
+            dict(padding='valid'),
+            dict(padding='same', dilation=2),
+            dict(kernel_size=4, padding='same'),
+            dict(kernel_size=4, padding='same', dilation=3),
+            dict(padding=3, padding_mode='reflect', stride=2),
+            dict(padding=3, padding_mode='circular'),
+            dict(padding='same', padding_mode='replicate'),
+        ],
+        ids=str,
+    )
+    def test_same_outputs(self, ndim, groups, options):
+        torch.manual_seed(0)
+        args = dict(in_channels=4, out_channels=4, groups=groups, **options)
+        args.setdefault('kernel_size', 5)
+        ours = CONVS[ndim][0](**args, n_points=6, radius=0.5, dtype=torch.float64)
+        plain = getattr(nn, f'Conv{ndim}d')(**args, dtype=torch.float64)
+        plain.weight.data = ours.make_kernel().detach()
+        nn.init.normal_(ours.bias)
+        plain.bias.data = ours.bias.detach()
+        x = torch.randn(2, 4, *(13, 11, 12)[:ndim], dtype=torch.float64)
+        assert_close(ours(x), plain(x), 1e-12)
+        assert_close(ours(x[0]), plain(x[0]), 1e-12)  # without the batch
+
+    def test_device_and_dtype(self):
+        ours = SMPConv2d(4, 4, 5, device='meta', dtype=torch.bfloat16)
+        tensors = [*ours.parameters(), *ours.buffers()]
+        assert all(t.is_meta for t in tensors)
+        assert {p.dtype for p in ours.parameters()} == {torch.bfloat16}
+        like = SMPConv2d(4, 4, 5)
+        ours.load_state_dict(like.state_dict(), assign=True)
+        assert_close(ours(torch.ones(1, 4, 9, 9)), like(torch.ones(1, 4, 9, 9)), 1e-6)
+
+    @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
+    def test_traced(self):
+        layer = SMPConv2d(4, 4, 5, padding='same', groups=4).eval()
+        x = torch.randn(1, 4, 9, 9)
+        traced = torch.jit.trace(layer, x)
+        assert_close(traced(2 * x), layer(2 * x), 1e-6)
 
 
 class TestLongKernels:
@@ -301,11 +329,11 @@ class TestLongKernels:
     @pytest.mark.parametrize('method', ['fft', 'direct'])
     def test_kernels_made_again(self, method, monkeypatch):
         from smpconv_mm import ops
-        from smpconv_mm.layers import smp_conv
+        from smpconv_mm.layers import kernel_conv
 
         found = []
         for limit in (2**22, 0):
-            monkeypatch.setattr(smp_conv, '_LONG', limit)
+            monkeypatch.setattr(kernel_conv, '_LONG', limit)
             layer = self.layer()
             with ops.use_backend('causal_conv1d', method):
                 torch.manual_seed(1)
@@ -315,9 +343,9 @@ class TestLongKernels:
 
     def test_kernel_is_not_kept(self, monkeypatch):
         from smpconv_mm import ops
-        from smpconv_mm.layers import smp_conv
+        from smpconv_mm.layers import kernel_conv
 
-        monkeypatch.setattr(smp_conv, '_LONG', 0)
+        monkeypatch.setattr(kernel_conv, '_LONG', 0)
         layer, kept = self.layer(), []
         x = torch.randn(2, 2, 50, dtype=torch.float64)
         pack = torch.autograd.graph.saved_tensors_hooks
