@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from ..dispatch import exporting
 from .maps import Windows, by_groups, from_groups, sum_dtype
 from .operator import OwnKernels
@@ -36,7 +38,8 @@ class Shift(OwnKernels):
         slopes = by_groups(grad, groups, interleaved).to(sum_dtype(grad.dtype))
         shares = (slopes * numbers for numbers in _taps(weight))
         total = from_groups(windows.add_back(shares, slopes), interleaved)
-        return total.to(grad.dtype).contiguous()
+        # a copy in any case: even an empty view would keep its offset
+        return total.to(grad.dtype).clone(memory_format=torch.contiguous_format)
 
     def weight_gradient(self, input, grad, groups, k, *options):
         """Compute the gradient of the weight, (N, G, K, K, P, Q)."""
