@@ -95,7 +95,7 @@ def _check(input, weight, bias, stride, padding, dilation, order, border) -> int
             f'(N, G, K, K, P, Q), got {tuple(input.shape)} and {tuple(weight.shape)}'
         )
     n, channels, height, width = input.shape
-    groups, k = weight.shape[1:3]
+    groups, k = map(int, weight.shape[1:3])  # a tracer's sizes are tensors
     if order not in ORDERS or border not in BORDERS:
         raise ValueError(
             f'involution: order must be one of {ORDERS} and border one of {BORDERS}, '

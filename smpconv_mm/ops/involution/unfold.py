@@ -17,7 +17,7 @@ class Unfold(OwnKernels):
         """Compute the output, (N, C, P, Q)."""
         stride, padding, dilation, interleaved, clamp = options
         n, groups, k, _, *places = weight.shape
-        k = int(k)  # a tracer's sizes are tensors
+        groups, k = int(groups), int(k)  # a tracer's sizes are tensors
         dtype = input.dtype
         input, weight = (t.to(sum_dtype(dtype)) for t in (input, weight))
         if clamp:
