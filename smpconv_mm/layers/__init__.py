@@ -3,6 +3,7 @@
 from .causal_conv import CausalConv1d
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d
+from .involution import CVolution2d, Involution2d
 from .kernel import Kernel
 from .kernel_conv import (
     KernelConv,
@@ -17,9 +18,11 @@ from .reparam import switch_to_deploy
 from .smp_kernel import SMPConv1d, SMPConv2d, SMPConv3d, SMPKernel
 
 __all__ = [
+    'CVolution2d',
     'CausalConv1d',
     'DenseKernel',
     'DepthwiseConv2d',
+    'Involution2d',
     'Kernel',
     'KernelConv',
     'KernelConv1d',
