@@ -187,9 +187,7 @@ def main() -> None:
         for name in (*order, 'smpnet-tiny channels_last'):
             if rows.late():
                 return
-            for what, call in calls(
-                name, dtype, args.batch, args.size, 'cuda'
-            ).items():
+            for what, call in calls(name, dtype, args.batch, args.size, 'cuda').items():
                 for _ in range(2):
                     call()
                 torch.cuda.reset_peak_memory_stats()

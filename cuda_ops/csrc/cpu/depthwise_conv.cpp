@@ -20,7 +20,8 @@ bool fft_is_faster(const fft::Axis& rows, const fft::Axis& columns, int64_t kh, 
          fft::cost(rows, columns) < direct::cost(rows.size, columns.size, kh, kw);
 }
 
-Tensor depthwise_conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias) {
+Tensor depthwise_conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias,
+                        bool flip) {
   STD_TORCH_CHECK(input.dim() == 4, "depthwise_conv2d: input must be (N, C, H, W)");
   const int64_t n = input.size(0), c = input.size(1), h = input.size(2), w = input.size(3);
   STD_TORCH_CHECK(
@@ -40,7 +41,8 @@ Tensor depthwise_conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias)
     using T = decltype(t);
     const S* start = bias ? static_cast<const S*>(bias->data_ptr()) : nullptr;
     const int64_t stride = bias ? bias->stride(0) : 0;
-    const Map<S> in(input), taps = Map<S>(weight).as_one_image(), out(output);
+    const Map<S> in(input), kernels = Map<S>(weight).as_one_image(), out(output);
+    const Map<S> taps = flip ? kernels.turned() : kernels;
     if (fft_is_faster(rows, columns, taps.rows, taps.columns)) {
       fft::forward<S, T>(in, taps, start, stride, out, rows, columns);
     } else {

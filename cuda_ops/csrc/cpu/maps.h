@@ -51,6 +51,15 @@ struct Map {
     return map;
   }
 
+  // The same maps, turned by 180 degrees.
+  Map turned() const {
+    Map map = *this;
+    map.data = at(0, 0, rows - 1, columns - 1);
+    map.row_stride = -row_stride;
+    map.column_stride = -column_stride;
+    return map;
+  }
+
   int64_t blocks(int64_t lanes) const { return (channels + lanes - 1) / lanes; }
 
   S* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {

@@ -3,7 +3,6 @@
 // CUDA runtime, or of the emulator.
 #pragma once
 
-#include "depthwise_conv_device.cuh"
 #include "device.cuh"
 #include "involution_mma_kernel.cuh"
 #include "involution_simt_kernel.cuh"
@@ -12,6 +11,11 @@
 namespace smpconv_mm {
 
 enum class InvolutionPass { kOutput, kInput, kWeight };
+
+constexpr int kInvolutionWarps = 8;  // of a block, at most
+
+// Elements from row to row so that eight rows lie in different banks.
+inline int odd_pitch(int columns) { return round_up(columns, 16) + 8; }
 
 // Elements that one copy may take from rows of `width`.
 template <typename T>
@@ -76,14 +80,14 @@ bool plan_involution(const InvolutionShape& s, const Device& device, InvolutionP
   for (int limit : {processor / 3 - kReserved, processor / 2 - kReserved, processor}) {
     if (wanted.shared) limit = wanted.shared;
     for (t->columns = columns; t->columns >= 8; t->columns = t->columns / 16 * 8) {
-      const int bands = ceil_div(kMaxWarps, chunks * t->columns / 8);
+      const int bands = ceil_div(kInvolutionWarps, chunks * t->columns / 8);
       t->rows = smaller(round_up(height, kMmaRows), bands * kMmaRows);
-      if (wanted.rows) t->rows = wanted.rows;
-      for (; t->rows > 0; t->rows = wanted.rows ? 0 : t->rows / 2) {
+      if (wanted.segment) t->rows = wanted.segment;
+      for (; t->rows > 0; t->rows = wanted.segment ? 0 : t->rows / 2) {
         lay_out<Transposed>(s, pass, t);
         if (t->shared > smaller(limit, device.shared_of_block)) continue;
         const int tasks = chunks * ceil_div(t->rows, kMmaRows) * (t->columns / 8);
-        t->warps = ceil_div(tasks, ceil_div(tasks, kMaxWarps));
+        t->warps = ceil_div(tasks, ceil_div(tasks, kInvolutionWarps));
         return true;
       }
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..dispatch import exporting
 from ..extension import why_not
 from .operator import OwnKernels
 
+_LEAST_TAPS = 7
 _MOST_TAPS = 63  # kMostTaps of cuda_ops/csrc/cuda
 
 
@@ -27,17 +27,17 @@ class Cuda(OwnKernels):
         if max(weight.shape[2:]) > _MOST_TAPS:
             sides = tuple(weight.shape[2:])
             return f'kernel sides may be at most {_MOST_TAPS}, got {sides}'
-        return why_not('depthwise_conv2d', 'cuda') or why_not(
-            'depthwise_conv2d_weight', 'cuda'
-        )
+        for op in ('depthwise_conv2d', 'depthwise_conv2d_weight'):
+            if why_not(op, 'cuda') is not None:
+                return why_not(op, 'cuda')
+        return super().unsupported(input, weight, bias)
 
     def slower(self, input, weight, bias) -> str | None:
         """Return the reason, see :class:`.Backend`."""
-        if exporting():
-            return 'an exporter knows plain convolutions only'
-        if max(weight.shape[2:]) < 7:
-            return 'it is made for kernel sides from 7 on'
-        return None
+        reason = super().slower(input, weight, bias)
+        if reason is None and max(weight.shape[2:]) < _LEAST_TAPS:
+            return f'it is made for kernel sides from {_LEAST_TAPS} on'
+        return reason
 
     def run(self, input, weight, bias) -> Tensor:
         """Convolve; the operator costs time, so without gradients it is left out."""
