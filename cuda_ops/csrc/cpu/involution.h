@@ -4,7 +4,7 @@
 // any strides and dtypes are served alike; of the weight it holds one row of outputs.
 #pragma once
 
-#include "isa.h"
+#include "involution_kernels.h"
 #include "maps.h"
 
 namespace involution {
@@ -187,7 +187,7 @@ template <typename S, typename T>
 void output(
     const Map<S>& input, const Weight<S>& weight, const Map<S>& output, const Options& a,
     const Sizes& s) {
-  const RowLayout layout(a, s.width, s.columns, s.k, kernels<T>().lanes);
+  const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);
   const int64_t step =
       rows_of_task(a, input.images * s.groups, s.rows, s.k, bytes);
@@ -198,7 +198,7 @@ void output(
         read_row(
             weight.at(n, g, tap / s.k, tap % s.k, i), weight.strides[5], s.columns, pitch,
             numbers.get() + tap * pitch);
-      kernels<T>().involution_output(
+      involution_kernels<T>().output(
           s.members, out.get(), taps, far, layout.offsets.data(), s.k, numbers.get(),
           pitch);
       for (int64_t m = 0; m < s.members; ++m)
@@ -212,7 +212,7 @@ template <typename S, typename T>
 void weight_gradient(
     const Map<S>& input, const Map<S>& grad, const Weight<S>& output, const Options& a,
     const Sizes& s) {
-  const RowLayout layout(a, s.width, s.columns, s.k, kernels<T>().lanes);
+  const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);
   const int64_t step =
       rows_of_task(a, input.images * s.groups, s.rows, s.k, bytes);
@@ -224,7 +224,7 @@ void weight_gradient(
             grad.at(n, s.channel(a, g, m), i, 0), grad.column_stride, s.columns, pitch,
             slopes.get() + m * pitch);
       std::fill_n(total.get(), s.k * s.k * pitch, T(0));
-      kernels<T>().involution_weight(
+      involution_kernels<T>().weight(
           s.members, total.get(), taps, far, layout.offsets.data(), s.k, slopes.get(),
           pitch);
       for (int64_t tap = 0; tap < s.k * s.k; ++tap)
@@ -239,7 +239,7 @@ template <typename S, typename T>
 void input_gradient(
     const Map<S>& grad, const Weight<S>& weight, const Map<S>& output, const Options& a,
     const Sizes& s) {
-  const RowLayout layout(a, s.width, s.columns, s.k, kernels<T>().lanes);
+  const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);
   const int64_t step = rows_of_task(a, grad.images * s.groups, s.height, 1, bytes);
   const double cycles = cost(s) * s.rows / s.height;
@@ -266,7 +266,7 @@ void input_gradient(
         read_row(
             grad.at(n, s.channel(a, g, m), i, 0), grad.column_stride, s.columns, pitch,
             slopes.get() + m * pitch);
-      kernels<T>().involution_input(
+      involution_kernels<T>().input(
           s.members, taps.data(), far, layout.offsets.data(), s.k, numbers.get(),
           slopes.get(), pitch);
     }
