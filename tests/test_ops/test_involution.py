@@ -193,17 +193,19 @@ def test_operators_pass_opcheck(backend, shape):
     check(own.involution_weight.default, (x, probe, *weight.shape[1:3], *rest))
 
 
-@pytest.mark.parametrize('backend', USABLE)
-def test_vmap(backend):
+def test_transforms_of_functions():
+    """They take the plain backend, and a forced one says why it cannot run."""
     x = torch.randn(3, 2, 4, 5, 6, dtype=torch.float64)
     weight = torch.randn(2, 3, 2, 3, 3, 5, 6, dtype=torch.float64)
-    function = partial(ops.involution, backend=backend)
-    out = torch.vmap(function, in_dims=(0, 1))(x, weight)
-    expected = [function(x[i], weight[:, i]) for i in range(3)]
+    out = torch.vmap(ops.involution, in_dims=(0, 1))(x, weight)
+    expected = [ops.involution(x[i], weight[:, i]) for i in range(3)]
     assert_close(out, torch.stack(expected), 1e-12)
-    out = torch.vmap(function, in_dims=(None, 1))(x[0], weight)
-    expected = [function(x[0], weight[:, i]) for i in range(3)]
-    assert_close(out, torch.stack(expected), 1e-12)
+    slope = torch.func.grad(lambda t: ops.involution(t, weight[:, 0]).square().sum())
+    leaf = x[0].clone().requires_grad_()
+    ops.involution(leaf, weight[:, 0]).square().sum().backward()
+    assert_close(slope(x[0]), leaf.grad, 1e-12)
+    with pytest.raises(RuntimeError, match=r'torch\.func'):
+        torch.vmap(partial(ops.involution, backend='shift'), (0, 1))(x, weight)
 
 
 @pytest.mark.parametrize('backend', USABLE)

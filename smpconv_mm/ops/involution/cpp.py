@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from ..dispatch import exporting
 from .operator import OwnKernels, why_not_built
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -17,16 +16,12 @@ class Cpp(OwnKernels):
     needs = 'the CPU, the compiled operations of cuda_ops/'
 
     def unsupported(self, input, weight, *options) -> str | None:
-        """Return what prevents it from running, with the value, or None."""
+        """Return the reason, see :class:`.Backend`."""
         if input.device.type != 'cpu':
             return f'it runs on the CPU, the input is on {input.device}'
         if input.dtype not in _DTYPES:
             return f'it has no {input.dtype}'
-        return why_not_built('cpu')
-
-    def slower(self, input, weight, *options) -> str | None:
-        """Return why a later backend is faster, or None."""
-        return 'an exporter knows plain operators only' if exporting() else None
+        return super().unsupported(input, weight, *options) or why_not_built('cpu')
 
     def output(self, input, weight, *options):
         """Compute the output, (N, C, P, Q)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from ..dispatch import exporting
 from .maps import Windows, by_groups, from_groups, sum_dtype
 from .operator import OwnKernels
 
@@ -13,10 +12,6 @@ class Shift(OwnKernels):
     """Plain torch; besides its arguments and results it holds a few maps."""
 
     name = 'shift'
-
-    def slower(self, input, weight, *options) -> str | None:
-        """Return why a later backend is faster, or None."""
-        return 'an exporter knows plain operators only' if exporting() else None
 
     def output(self, input, weight, *options):
         """Compute the output, (N, C, P, Q)."""

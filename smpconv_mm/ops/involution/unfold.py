@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
+from ..dispatch import Backend
 from .maps import Windows, by_groups, from_groups, sum_dtype
-from .operator import OwnKernels
 
 
-class Unfold(OwnKernels):
+class Unfold(Backend):
     """Plain torch, differentiated by autograd; holds K * K copies of the input."""
 
     name = 'unfold'
