@@ -14,16 +14,12 @@ from smpconv_mm import ops
 from smpconv_mm.registry import MODELS
 
 
+@MODELS.register_module()
 class Involution2d(nn.Module):
     """Convolution with a kernel of its own at every place.
 
     Two 1 x 1 convolutions make the kernels from the input, one for each group of
-    channels (CVPR 2021, section 3). The number of channels stays. In a config its
-    name stands for a convolution, too, with the arguments of one::
-
-        conv_cfg=dict(type='smpconv_mm.Involution2d', group_channels=8)
-
-    Then the channels may not change, and groups and padding must be 1 and 'same'.
+    channels (CVPR 2021, section 3). The number of channels stays.
 
     Args:
         channels (int): Channels of input and output, C.
@@ -157,6 +153,7 @@ class Involution2d(nn.Module):
         return ', '.join([str(self.in_channels), *parts])
 
 
+@MODELS.register_module()
 class CVolution2d(Involution2d):
     """Involution with a gate for each channel.
 
@@ -224,50 +221,71 @@ class CVolution2d(Involution2d):
         return super().forward(x) * self.gate(x)
 
 
-def _as_conv(
-    layer: type,
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int | tuple[int, int],
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str | None = None,
-    dilation: int | tuple[int, int] = 1,
-    groups: int = 1,
-    bias: bool = True,
-    **kwargs,
-) -> Involution2d:
-    """Build a layer from the arguments of a convolution, where it can stand for one."""
-    if in_channels != out_channels or groups != 1:
-        raise ValueError(
-            f'{layer.__name__} keeps the channels and has groups of its own: it cannot '
-            f'stand for a convolution of {in_channels} to {out_channels} channels with '
-            f'groups={groups}'
-        )
-    sides = {'kernel_size': kernel_size, 'stride': stride, 'dilation': dilation}
-    for name, value in sides.items():
-        first, *others = value if isinstance(value, (tuple, list)) else (value,)
-        if any(other != first for other in others):
-            raise ValueError(f'{layer.__name__}: {name} must be square, got {value}')
-        sides[name] = first
-    made = layer(in_channels, bias=bias, **sides, **kwargs)
-    if padding not in (None, 'same', made.padding, (made.padding,) * 2):
-        raise ValueError(
-            f"{layer.__name__} pads by {made.padding} ('same'), got padding={padding}"
-        )
-    return made
+class _ConvArguments:
+    """The arguments of a convolution, for a layer that can stand for some of them."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 'same',
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        **kwargs,
+    ) -> None:
+        name = type(self).__name__
+        if in_channels != out_channels or groups != 1:
+            raise ValueError(
+                f'{name} keeps the channels and has groups of its own: it cannot stand '
+                f'for a convolution of {in_channels} to {out_channels} channels with '
+                f'groups={groups}'
+            )
+        sides = {'kernel_size': kernel_size, 'stride': stride, 'dilation': dilation}
+        for key, value in sides.items():
+            pair = value if isinstance(value, (tuple, list)) else (value, value)
+            if pair[0] != pair[1]:
+                raise ValueError(f'{name}: {key} must be square, got {value}')
+            sides[key] = pair[0]
+        super().__init__(in_channels, bias=bias, **sides, **kwargs)
+        if padding not in ('same', self.padding, (self.padding, self.padding)):
+            raise ValueError(
+                f"{name} pads by {self.padding} ('same'), got padding={padding}"
+            )
 
 
-def _register(layer: type) -> None:
-    """Make a layer known by its own arguments and by those of a convolution."""
+@MODELS.register_module()
+class InvolutionConv2d(_ConvArguments, Involution2d):
+    """:class:`Involution2d` with the arguments of a convolution, for ``conv_cfg``.
 
-    def build(*args, **kwargs):
-        if 'channels' in kwargs:
-            return layer(*args, **kwargs)
-        return _as_conv(layer, *args, **kwargs)
+    In any network whose convolutions are named in its config::
 
-    build.__doc__ = layer.__doc__
-    MODELS.register_module(name=layer.__name__, module=build)
+        conv_cfg=dict(type='smpconv_mm.InvolutionConv2d', group_channels=8)
+
+    Args:
+        in_channels (int): Channels of the input.
+        out_channels (int): The same number.
+        kernel_size (int | tuple[int, int]): Side of the kernels, odd, square.
+        stride (int | tuple[int, int]): Defaults to 1.
+        padding (int | tuple[int, int] | str): That which keeps the size of the map
+            at stride 1. Defaults to ``'same'``.
+        dilation (int | tuple[int, int]): Defaults to 1.
+        groups (int): 1.
+        bias (bool): Defaults to True.
+        **kwargs: The others of :class:`Involution2d`.
+
+    Raises:
+        ValueError: If it cannot stand for such a convolution.
+    """
 
 
-_register(Involution2d)
-_register(CVolution2d)
+@MODELS.register_module()
+class CVolutionConv2d(_ConvArguments, CVolution2d):
+    """:class:`CVolution2d` with the arguments of a convolution, for ``conv_cfg``.
+
+    Args:
+        *args: As those of :class:`InvolutionConv2d`.
+        **kwargs: As those of :class:`InvolutionConv2d`, and ``gate_groups``.
+    """
