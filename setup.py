@@ -5,7 +5,8 @@ They are built where torch can be imported and a C++ compiler is found (so with
 
     SMPCONV_MM_WITH_EXT=1  a build that cannot be made is an error; 0: no build
     FORCE_CUDA=1           with CUDA also where no GPU is seen, or an error
-    TORCH_CUDA_ARCH_LIST   what to compile for, e.g. "8.0;9.0+PTX"
+    TORCH_CUDA_ARCH_LIST   what to compile for, e.g. "8.0;9.0a"; without it and
+                           without a GPU, all of ARCHS that the toolkit knows
     MAX_JOBS               number of compiler processes
 """
 
@@ -19,6 +20,11 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    from wheel.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).resolve().parent
 
@@ -85,6 +91,27 @@ def find_cuda_home():
     return str(Path(top.group(1) if top else Path(nvcc).parents[1]).resolve())
 
 
+# One for each generation: code for 8.0 also runs on 8.6 and 8.9, code for 10.0 on 10.3.
+ARCHS = ('7.5', '8.0', '9.0a', '10.0', '12.0')
+
+
+def known_archs(nvcc):
+    """Those of ARCHS that a toolkit compiles for, the newest also for later GPUs."""
+    said = subprocess.run([nvcc, '--list-gpu-arch'], capture_output=True, text=True)
+    known = set(re.findall(r'compute_(\d+)', said.stdout))
+    archs = [a for a in ARCHS if re.sub(r'\D', '', a) in known]
+    later = [a for a in archs if not a.endswith('a')][-1:]
+    return ';'.join(f'{a}+PTX' if a in later else a for a in archs)
+
+
+class Wheel(bdist_wheel):
+    """A wheel for every Python: the library does not use Python's interface."""
+
+    def get_tag(self):
+        python, abi, platform = super().get_tag()
+        return ('py3', 'none', platform) if ext_modules else (python, abi, platform)
+
+
 def make_extension():
     """The library and the command that builds it; raises RuntimeError."""
     if find_spec('torch') is None:
@@ -122,7 +149,8 @@ def make_extension():
             wheels = Path(torch.__file__).parents[1] / 'nvidia'
             options['include_dirs'] = [str(p) for p in sorted(wheels.glob('*/include'))]
         if not torch.cuda.is_available():
-            os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '7.5;8.0;8.6;8.9;9.0+PTX')
+            archs = known_archs(home / 'bin' / 'nvcc')
+            os.environ.setdefault('TORCH_CUDA_ARCH_LIST', archs)
 
     class BuildExt(cpp_extension.BuildExtension):
         def build_extensions(self):
@@ -143,7 +171,7 @@ def make_extension():
     return extension, BuildExt.with_options(no_python_abi_suffix=True)
 
 
-ext_modules, cmdclass = [], {'build_py': BuildPy}
+ext_modules, cmdclass = [], {'build_py': BuildPy, 'bdist_wheel': Wheel}
 if SWITCH != '0':
     try:
         extension, cmdclass['build_ext'] = make_extension()

@@ -1,9 +1,8 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import running
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault('MPLBACKEND', 'Agg')
@@ -25,29 +24,8 @@ def own_scope():
 
 @pytest.fixture(scope='session')
 def run_tool():
-    """Run a tool as a user does; returns the finished process."""
-
-    def run(name, *args, check=True, **kwargs):
-        command = [sys.executable, ROOT / 'tools' / name, *map(str, args)]
-        if name.endswith('.sh'):
-            command = ['bash', *command[1:]]
-        elif not name.endswith('.py'):
-            command[1:2] = ['-m', name]
-            kwargs.setdefault('cwd', ROOT)
-        environment = {
-            **os.environ,
-            'VIRTUAL_ENV': sys.prefix,
-            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-            'OMP_NUM_THREADS': '1',
-            **kwargs.pop('env', {}),
-        }
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, **kwargs
-        )
-        assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr
-        return done
-
-    return run
+    """Run a tool; returns its ``returncode``, ``stdout`` and ``stderr``."""
+    return running.run_tool
 
 
 @pytest.fixture(scope='session')

@@ -254,7 +254,7 @@ def test_parameter_groups_of_smnist():
 
 
 # other trainings of a model that is there
-VARIANTS = {path for path in CONFIGS if re.search('-(ablation|fsdp)[._]', path)}
+VARIANTS = {path for path in CONFIGS if re.search('-(ablation|fsdp)[._]|_custom', path)}
 
 
 def load_index():

@@ -133,6 +133,26 @@ def test_python_code_runs(tmp_path):
     assert (tmp_path / 'features.png').stat().st_size > 1000
 
 
+def test_own_images(tmp_path, monkeypatch):
+    """The page on images of one's own, followed from top to bottom."""
+    monkeypatch.chdir(tmp_path)
+    _, drawing, config = (
+        block for _, block in code_of(DOCS / 'own_images.md', 'python')
+    )
+    exec(drawing, {})
+    Path('small.py').write_text(config)
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools/train.py', 'small.py', '--data', 'stripes'],
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert '320 images to train with, 80 to validate' in done.stdout
+    accuracies = re.findall(r'accuracy/top1: ([\d.]+)', done.stdout)
+    assert len(accuracies) == 30 and float(accuracies[-1]) == 100
+
+
 def test_table_of_the_readme():
     """Says of every config that it names what the metafiles say."""
     lines = (ROOT / 'README.md').read_text().splitlines()

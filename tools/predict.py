@@ -1,5 +1,7 @@
 """Print the likeliest classes of images."""
 
+from __future__ import annotations
+
 import argparse
 
 from mmengine.config import DictAction
@@ -9,7 +11,7 @@ from rich.table import Table
 from smpconv_mm.errors import plain_errors
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file of a classifier')
     parser.add_argument('checkpoint', help='its checkpoint')
@@ -17,7 +19,7 @@ def main() -> None:
     parser.add_argument('--topk', type=int, default=5, help='classes per image')
     parser.add_argument('--device', help='e.g. cpu or cuda:0')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         from smpconv_mm.apis.inference import predict
 

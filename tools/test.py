@@ -1,5 +1,7 @@
 """Test a checkpoint: classification, detection or segmentation."""
 
+from __future__ import annotations
+
 import argparse
 import os
 
@@ -8,15 +10,19 @@ from mmengine.evaluator import DumpResults
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from smpconv_mm.engine import config
+from smpconv_mm.engine.own_images import use_images
 from smpconv_mm.engine.runner import build_runner, leave_group, write_metrics
 from smpconv_mm.errors import plain_errors
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder for the log and the metrics')
+    parser.add_argument(
+        '--data', metavar='FOLDER', help='images of your own, a folder for each class'
+    )
     parser.add_argument('--out', help='write predictions (.pkl) or metrics (.json)')
     parser.add_argument(
         '--out-item',
@@ -41,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.out_item and not args.out:
         parser.error('--out-item says what --out writes; give --out FILE')
     if args.out and not args.out_item:
@@ -53,11 +59,13 @@ def parse_args() -> argparse.Namespace:
 
 
 @record  # torchrun tells what the first process to fail died of
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     with plain_errors():
         cfg = config.load_config(args.config, args.cfg_options)
         config.set_work_dir(cfg, args.work_dir)
+        if args.data:
+            use_images(cfg, args.data)
         cfg.load_from = args.checkpoint
         cfg.strategy = None  # a model is sharded to be trained
         if args.amp:

@@ -1,5 +1,7 @@
 """Train a model: classification, detection or segmentation."""
 
+from __future__ import annotations
+
 import argparse
 import os
 
@@ -7,14 +9,18 @@ from mmengine.config import DictAction
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from smpconv_mm.engine import config
+from smpconv_mm.engine.own_images import use_images
 from smpconv_mm.engine.runner import build_runner, leave_group
 from smpconv_mm.errors import plain_errors
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--data', metavar='FOLDER', help='images of your own, a folder for each class'
+    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -47,17 +53,19 @@ def parse_args() -> argparse.Namespace:
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
 @record  # torchrun tells what the first process to fail died of
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     with plain_errors():
         cfg = config.load_config(args.config, args.cfg_options)
         config.set_work_dir(cfg, args.work_dir)
+        if args.data:
+            use_images(cfg, args.data)
         if args.no_validate:
             config.drop_validation(cfg)
         if args.amp:

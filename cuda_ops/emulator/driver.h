@@ -9,22 +9,36 @@
 
 namespace emulator {
 
+// A launch that was planned.
+struct Launch {
+  const void* kernel;
+  int64_t blocks;
+  int threads, shared;
+};
+
 // The device to stand for, the plan as in SMPCONV_MM_PLAN, the order of the threads.
+// With `launches` (room for 8) launches are counted and noted, and nothing runs.
 struct Machine {
-  int has_mma, shared_of_block, processors;
+  int has_mma, shared_of_block, shared_of_processor, processors;
   unsigned seed;
   const char* plan;
+  Launch* launches;
+  int* count;
 };
 
 inline smpconv_mm::Device device(const Machine& m, const char* pass) {
-  return {m.processors, m.shared_of_block, 2 * m.shared_of_block, m.has_mma != 0,
+  return {m.processors, m.shared_of_block, m.shared_of_processor, m.has_mma != 0,
           smpconv_mm::parse_settings(m.plan, pass)};
 }
 
 inline auto launcher(const Machine& m) {
-  return [seed = m.seed](auto kernel, int64_t blocks, int threads, int shared,
-                         auto... arguments) {
-    launch(seed, dim3(unsigned(blocks)), dim3(threads), shared, kernel, arguments...);
+  return [&m](auto kernel, int64_t blocks, int threads, int shared, auto... arguments) {
+    if (m.launches != nullptr) {
+      m.launches[(*m.count)++] = {reinterpret_cast<const void*>(kernel), blocks, threads,
+                                  shared};
+    } else {
+      launch(m.seed, dim3(unsigned(blocks)), dim3(threads), shared, kernel, arguments...);
+    }
   };
 }
 

@@ -3,6 +3,8 @@
 Writes psnr.json and psnr.csv, fits.png, and points_SIGNAL.gif of moving points.
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from .pictures import animate_points, draw_fits
 from .signals import SIGNALS, load_signal
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--signals',
@@ -42,7 +44,7 @@ def main() -> None:
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--out-dir', default='work_dirs/fit_function')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     folder = Path(args.out_dir)
     with plain_errors():
         signals = {Path(name).stem: load_signal(name) for name in args.signals}

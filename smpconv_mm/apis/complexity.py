@@ -20,11 +20,11 @@ class Complexity:
         parameters (int): Number of parameters.
         macs (dict[str, int]): Multiply-adds of convolutions and matrix
             products, by top-level module of the model.
-        kernel_macs (int): Multiply-adds of making kernels, from points as if
-            each touched all places; spent once a forward whatever the batch,
-            but not in deploy form or where kernels are kept
-            (:func:`~smpconv_mm.layers.keep_kernels`). Where points touch few
-            places, less is done.
+        kernel_macs (int): Multiply-adds of making the kernels, with all points at
+            all positions: once a forward pass, whatever the batch; never in deploy
+            form or where kernels are kept
+            (:func:`~smpconv_mm.layers.keep_kernels`). Less is done where points
+            touch few positions.
     """
 
     parameters: int

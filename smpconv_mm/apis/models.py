@@ -1,4 +1,4 @@
-"""One network of a config as a function of one tensor, for exporting and timing."""
+"""The network of a config as a function of one tensor, for export and timing."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from smpconv_mm.checkpoint import check_fits, load, state_dict_of
+from smpconv_mm.engine.config import preprocessor_of
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.ops import use_backend
-from smpconv_mm.registry import MODELS
 
-_PROBE = 512  # side of the map on which the stride is read off; a power of two
+_PROBE = 512  # side of the input that the stride is measured with; a power of two
 
 
 class Network(nn.Module):
@@ -43,10 +43,7 @@ class Network(nn.Module):
         model = cfg.model
         self.classifier = 'backbone' in model and model.type.endswith('Classifier')
         self._whole = self.classifier or 'backbone' not in model
-        with DefaultScope.overwrite_default_scope(
-            cfg.get('default_scope', 'mmpretrain')
-        ):
-            self.model = MODELS.build(model if self._whole else model.backbone)
+        self.model = build_model(cfg, part=None if self._whole else 'backbone')
         backbone = self._backbone()
         self.in_channels = getattr(backbone, 'in_channels', 3)
         self.ndim = getattr(backbone, 'ndim', 2)
@@ -88,7 +85,7 @@ class Network(nn.Module):
         return self
 
     def stride(self) -> int:
-        """Pixels of the input to a place of the smallest map; in deploy form."""
+        """Pixels of the input per pixel of the smallest map; in deploy form."""
         shape = (1, self.in_channels, *(_PROBE,) * self.ndim)
         # shapes only, nothing is computed
         with torch.no_grad(), plain_convolutions():
@@ -100,14 +97,14 @@ class Network(nn.Module):
 
 @contextmanager
 def plain_convolutions() -> Iterator[None]:
-    """Convolve by torch's own operators, which exporters and every device know."""
+    """Convolve with torch's own operators, which exporters and all devices know."""
     with use_backend('depthwise_conv2d', 'conv2d'):
         with use_backend('causal_conv1d', 'direct'):
             yield
 
 
 def _preprocessing(cfg: Config) -> str:
-    settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+    settings = preprocessor_of(cfg)
     if 'mean' not in settings:
         return 'none'
     turned = settings.get('to_rgb') or settings.get('bgr_to_rgb')

@@ -1,11 +1,9 @@
-"""Speed of whole networks at inference, as ratios in one run."""
+"""Speed of whole networks at inference, compared with each other in one run."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import multiprocessing
-import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.errors import UsageError
 
-from . import complexity
-from .benchmark import measure
+from . import benchmark, complexity
 from .models import Network
 
 FORMS = ('deploy', 'channels-last', 'compile')
@@ -92,7 +89,7 @@ class Contender:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         called: Callable = network
         if 'compile' in self.forms:
-            # with weights as constants, which can be laid out and fused ahead
+            # weights become constants, so that the compiler can fold and lay them out
             called = torch.compile(network, options={'freezing': True})
 
         def run() -> object:
@@ -131,8 +128,8 @@ def compare(
         report (Callable): Called with each row when it is there.
 
     Returns:
-        list[dict]: A row a batch and contender: ``contender``, ``batch``, ``ms``
-        (median), ``per_s`` (inputs a second), ``ratio`` (times slower than the
+        list[dict]: A row for each batch and contender: ``contender``, ``batch``, ``ms``
+        (median), ``per_s`` (inputs per second), ``ratio`` (times slower than the
         first), ``gmacs`` (multiply-adds of an input), ``ms_per_gmac``,
         ``peak_mib`` (CPU: resident memory that a process of its own needs above
         its size before the network; GPU: weights and maps), and ``share``, the
@@ -141,33 +138,43 @@ def compare(
     Raises:
         UsageError: If a config does not exist, or deploy form is not equal.
     """
-    built = [contender.build(shape, device) for contender in contenders]
-    gmacs = [complexity.measure(net, x.shape[1:]).total / 1e9 for net, x in built]
-    rows = []
-    for batch in batches:
-        runs = [c.runner(*pair, batch) for c, pair in zip(contenders, built)]
-        times: list[list[float]] = [[] for _ in runs]
-        for _ in range(rounds):
-            for run, found in zip(runs, times):
-                found.append(measure(run, device, seconds))
-        for i, contender in enumerate(contenders):
-            ms = statistics.median(times[i])
-            ratios = [t / first for t, first in zip(times[i], times[0])]
-            rows.append(
-                dict(
-                    contender=str(contender),
-                    batch=batch,
-                    ms=ms,
-                    per_s=1e3 * batch / ms,
-                    ratio=statistics.median(ratios),
-                    gmacs=gmacs[i],
-                    ms_per_gmac=ms / batch / gmacs[i],
-                    peak_mib=_peak(contender, built[i], batch, shape, device, runs[i]),
-                    share=_shares(runs[i], device),
-                )
-            )
-            report(rows[-1])
-    return rows
+    # by index, as two may have the same name
+    triples = {i: (c, *c.build(shape, device)) for i, c in enumerate(contenders)}
+    gmacs = {
+        i: complexity.measure(network, x.shape[1:]).total / 1e9
+        for i, (_, network, x) in triples.items()
+    }
+
+    def prepare(batch: int, triple: tuple[Contender, Network, Tensor]) -> dict:
+        contender, network, x = triple
+        call = contender.runner(network, x, batch)
+        peak = _peak(contender, network, batch, shape, device, call)
+        return dict(ms=call, peak_mib=peak, share=_shares(call, device))
+
+    def finished(row: dict) -> dict:
+        macs = gmacs[row['contender']]
+        return dict(
+            contender=str(contenders[row['contender']]),
+            batch=row['case'],
+            ms=row['ms'],
+            per_s=1e3 * row['case'] / row['ms'],
+            ratio=1 / row['ms x'],
+            gmacs=macs,
+            ms_per_gmac=row['ms'] / row['case'] / macs,
+            peak_mib=row['peak_mib'],
+            share=row['share'],
+        )
+
+    rows = benchmark.run(
+        {batch: batch for batch in batches},
+        triples,
+        prepare,
+        device=device,
+        seconds=rounds * seconds,
+        rounds=rounds,
+        report=lambda row: report(finished(row)),
+    )
+    return [finished(row) for row in rows]
 
 
 def _last(out: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -192,40 +199,26 @@ def _shares(run: Callable[[], object], device: str) -> dict[str, float]:
     return {key: round(t / total, 3) for key, t in ordered if t >= total / 100}
 
 
-def _peak(contender, built, batch, shape, device, run) -> float | None:
+def _peak(contender, network, batch, shape, device, call) -> float | None:
     if device != 'cpu':
-        others = torch.cuda.memory_allocated()
-        others -= sum(t.nbytes for t in built[0].state_dict().values())
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return (torch.cuda.max_memory_allocated() - others) / 2**20
+        others = benchmark.memory(device)
+        others -= sum(t.nbytes for t in network.state_dict().values()) / 2**20
+        benchmark.forget_peak(device)
+        call()
+        return benchmark.memory(device, peak=True) - others
     if not Path('/proc/self/clear_refs').exists():
-        return None  # Linux alone tells
-    # a fresh process: what others have freed would be used again
-    with multiprocessing.get_context('spawn').Pool(1) as pool:
-        threads = torch.get_num_threads()
-        return pool.apply(_peak_of_process, (contender, batch, tuple(shape), threads))
+        return None  # known on Linux only
+    return benchmark.in_new_process(_peak_of_process, contender, batch, tuple(shape))
 
 
-def _peak_of_process(contender, batch, shape, threads) -> float:
-    torch.set_num_threads(threads)
-    before = _resident('VmRSS')
-    network, x = contender.build(shape, 'cpu')
-    run = contender.runner(network, x, batch)
+def _peak_of_process(contender, batch, shape) -> float:
+    before = benchmark.memory('cpu')
+    call = contender.runner(*contender.build(shape, 'cpu'), batch)
     if 'compile' in contender.forms:
-        run()  # the compiler's own memory is not counted as far as it is freed
+        call()  # memory that compiling needs and frees is not counted
     gc.collect()
-    # give back what building has left in the heap, where the C library can
+    # return freed memory to the system, where the C library can
     getattr(ctypes.CDLL(None), 'malloc_trim', lambda pad: None)(0)
-    Path('/proc/self/clear_refs').write_text('5')  # forgets the peak so far
-    run()
-    return _resident('VmHWM') - before
-
-
-def _resident(what: str) -> float:
-    """Resident memory of this process in MiB: ``VmRSS`` now, ``VmHWM`` at most."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        name, _, value = line.partition(':')
-        if name == what:
-            return int(value.split()[0]) / 1024
-    raise RuntimeError(f'/proc/self/status has no {what}')
+    benchmark.forget_peak('cpu')
+    call()
+    return benchmark.memory('cpu', peak=True) - before

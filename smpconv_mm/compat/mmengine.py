@@ -86,6 +86,33 @@ def read_and_write_safely() -> None:
     )
 
 
+def find_own_configs() -> None:
+    """Let ``_base_ = 'smpconv_mm::folder/config.py'`` work in everybody's configs.
+
+    MMEngine has a fixed list of packages whose configs can be named so. Names in
+    our configs say their scope where it is not the default one, so none is added.
+    """
+    find = Config._get_cfg_path
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        package, _, path = cfg_path.partition('::')
+        if package == 'smpconv_mm' and path:
+            return str(own_config(path)), None
+        return find(cfg_path, filename)
+
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+def own_config(path: str) -> Path:
+    """File of a config of this package, e.g. ``'smpconv/smpnet-tiny_4xb256_in1k.py'``.
+
+    An installed package has its configs in ``.mim``, a checkout beside the package.
+    """
+    package = Path(__file__).parents[1]
+    installed = package / '.mim' / 'configs' / path
+    return installed if installed.is_file() else package.parent / 'configs' / path
+
+
 class FlexibleRunner(_FlexibleRunner):
     """Runner of a config with a ``strategy``.
 

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor
 
 from smpconv_mm import __version__
-from smpconv_mm.checkpoint import check_fits, load, load_into, save, state_dict_of
+from smpconv_mm.checkpoint import (
+    adapted_shapes,
+    check_fits,
+    load,
+    load_into,
+    save,
+    state_dict_of,
+)
+from smpconv_mm.compat.mmpretrain import index_folder
+from smpconv_mm.datasets.transforms.sequence import pixel_permutation
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import switch_to_deploy
-from smpconv_mm.registry import MODELS
+from smpconv_mm.registry import DATASETS, MODELS
 
-from .smpconv import SEQUENCE_TASKS, Report, convert_smpconv
+from .rules import Report
+from .smpconv import TASKS, convert_smpconv
 
 # What a training writes that a user of the weights does not need
 _TRAINING_ONLY = ('optimizer', 'param_schedulers', 'message_hub', 'ema_state_dict')
@@ -55,8 +68,7 @@ def convert_smpconv_file(
             f'checkpoint {src} holds no tensors; its entries are {list(checkpoint)[:5]}'
         )
     converted, report = convert_smpconv(state_dict, task)
-    model, config = _model_for(report, converted, task)
-    check_fits(model, converted, src)
+    cfg, config = _fit(task, report, converted, src)
     save(
         dict(
             state_dict=converted,
@@ -64,7 +76,7 @@ def convert_smpconv_file(
                 converted_from=f'SMPConv {task}, {source or "state dict"}',
                 config=config,
                 smpconv_mm_version=__version__,
-                dataset_meta=_dataset_meta(task),
+                dataset_meta=_dataset_meta(cfg, len(converted['head.fc.bias'])),
             ),
         ),
         dst,
@@ -72,93 +84,83 @@ def convert_smpconv_file(
     return report, source or 'the state dict', config
 
 
-_CONFIGS = {
-    'smnist': 'smp-tcn_1xb64_smnist',
-    'pmnist': 'smp-tcn_1xb64_pmnist',
-    'scifar10': 'smp-tcn_1xb64_scifar10',
-    'char': 'smp-tcn_1xb64_char-trajectories',
-    'speech-mfcc': 'smp-tcn_1xb32_speech-commands-mfcc',
-    'speech-raw': 'smp-tcn_1xb32_speech-commands-raw',
-    'cifar10': 'smp-resnet_1xb64_cifar10',
-}
-
-
-def _model_for(report: Report, state_dict: dict, task: str) -> tuple[nn.Module, str]:
-    """A classifier of the network in the report, and its config's name."""
+def _fit(
+    task: str, report: Report, state_dict: dict[str, Tensor], src: str | Path
+) -> tuple[Config, str]:
+    """The published config, changed so that its model fits, and its name."""
     if 'head.fc.weight' not in state_dict:
         raise CheckpointError('the checkpoint has no classification head')
+    name, cfg = _published(task, report)
     classes = len(state_dict['head.fc.weight'])
     features = report.backbone.get('arch', report.backbone)['channels'][-1]
-    sequence = task in SEQUENCE_TASKS
-    model = MODELS.build(
-        dict(
-            type='mmpretrain.ImageClassifier',
-            backbone=report.backbone,
-            neck=dict(
-                type='smpconv_mm.LastTimeStep' if sequence else 'GlobalAveragePooling'
-            ),
-            head=dict(type='LinearClsHead', num_classes=classes, in_channels=features),
-        )
-    )
-    name, backbone, published_classes = _published(report, task)
-    changes = {
-        f'model.backbone.{key}': value
-        for key, value in report.backbone.items()
-        if backbone[key] != value
-    }
-    if classes != published_classes:
-        changes['model.head.num_classes'] = classes
+    head = dict(num_classes=classes, in_channels=features)
+    changes = {}
+    for part, values, published in [
+        ('backbone', report.backbone, _backbone_arguments(cfg)),
+        ('head', head, cfg.model.head),
+    ]:
+        for key, value in values.items():
+            if not _equal(published[key], value):
+                changes[f'model.{part}.{key}'] = value
+                cfg.model[part][key] = value
+    cfg.model.pop('train_cfg', None)  # says that it augments
+    model = build_model(cfg)
+    arch = report.backbone.get('arch')
+    if arch and adapted_shapes(model, state_dict):  # other numbers of points
+        changes['model.backbone.arch'] = cfg.model.backbone.arch = arch
+        model = build_model(cfg)
+    check_fits(model, state_dict, src)
     text = f'configs/smpconv/{name}.py'
     if changes:
         text += f' with {" ".join(f"{k}={v}" for k, v in changes.items())}'
-    return model, text
+    return cfg, text
 
 
-def _published(report: Report, task: str) -> tuple[str, dict, int]:
-    """Config, backbone and classes of the published model of a task."""
-    if task == 'imagenet':
-        arches = {}
-        for arch, settings in MODELS.get('SMPNet').arch_settings.items():
-            points = [k * k // 4 for k in settings['kernel_sizes']]
-            arches[arch] = dict(settings, n_points=points)
-        arch = 'base' if report.backbone['arch'] == arches['base'] else 'tiny'
-        name = f'smpnet-{arch}_{dict(tiny="4xb256", base="4xb128")[arch]}_in1k'
-        shared = dict(in_channels=3, small_kernel_size=5, dw_ratio=1, ffn_ratio=4)
-        backbone = dict(type='smpconv_mm.SMPNet', arch=arches[arch], **shared)
-        return name, backbone, 1000
-    if task == 'cifar10':
-        backbone = dict(
-            type='smpconv_mm.SMPResNet',
-            in_channels=3,
-            kernel_size=33,
-            channels=[24, 24, 36, 36, 36, 48, 48],
-            stem_channels=24,
-            n_points=16,
-            small_kernel_size=3,
-            conv_bias=False,
-        )
-        return _CONFIGS[task], backbone, 10
-    backbone = dict(
-        type='smpconv_mm.SMPTCN',
-        channels=[30] * 6,
-        n_points=30,
-        small_kernel_size=5,
-        **SEQUENCE_TASKS[task],
-    )
-    return _CONFIGS[task], backbone, 20 if task == 'char' else 10
+def _published(task: str, report: Report) -> tuple[str, Config]:
+    """Name and content of the task's config, the one with this ``arch`` if several."""
+    folder = index_folder() / 'configs/smpconv'
+    found = {
+        name: load_config(str(folder / f'{name}.py')) for name in TASKS[task].configs
+    }
+    for name, cfg in found.items():
+        arch = _backbone_arguments(cfg).get('arch')
+        if arch and _equal(arch, report.backbone['arch']):
+            return name, cfg
+    return next(iter(found.items()))
 
 
-def _dataset_meta(task: str) -> dict:
-    """Names of classes, and the permutation of pMNIST."""
-    if task == 'imagenet':
-        from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+def _backbone_arguments(cfg: Config) -> dict:
+    """The arguments that the backbone of a config is built with, with defaults."""
+    kind = MODELS.get(cfg.model.backbone.type)
+    arguments: dict = {}
+    for parent in reversed(kind.__mro__):
+        parameters = inspect.signature(parent.__init__).parameters.values()
+        arguments.update({p.name: p.default for p in parameters})
+    arguments.update(cfg.model.backbone)
+    if isinstance(arguments.get('arch'), str):
+        arguments['arch'] = kind.arch_settings[arguments['arch']]
+    return arguments
 
-        return dict(classes=tuple(IMAGENET_CATEGORIES))
-    if task == 'pmnist':
-        from smpconv_mm.datasets.transforms.sequence import pixel_permutation
 
-        return dict(permutation=tuple(pixel_permutation(784, 0).tolist()))
-    return {}
+def _equal(published: object, read: object) -> bool:
+    if isinstance(published, dict):  # an arch need not name its numbers of points
+        return all(_equal(value, read[key]) for key, value in published.items())
+    return list(published) == read if isinstance(read, list) else published == read
+
+
+def _dataset_meta(cfg: Config, classes: int) -> dict:
+    """Names of classes, and the order of permuted pixels, as a training keeps them."""
+    dataset = cfg.test_dataloader.dataset
+    with DATASETS.switch_scope_and_registry('mmpretrain') as datasets:
+        kind = datasets.get(dataset.type)
+    meta = {}
+    names = kind.METAINFO.get('classes', ())
+    if len(names) == classes:
+        meta['classes'] = tuple(names)
+    if dataset.get('permutation_seed') is not None:
+        order = pixel_permutation(kind.PIXELS, dataset.permutation_seed)
+        meta['permutation'] = tuple(order.tolist())
+    return meta
 
 
 def reparameterize_file(config: str | Path, src: str | Path, dst: str | Path) -> float:
@@ -178,8 +180,7 @@ def reparameterize_file(config: str | Path, src: str | Path, dst: str | Path) ->
         CheckpointError: If the checkpoint does not fit, or the forms differ by
             more than 1e-4.
     """
-    cfg = Config.fromfile(config)
-    model = MODELS.build(cfg.model).eval()
+    model = build_model(load_config(str(config))).eval()
     checkpoint = load_into(model, src)
     # float64: the comparison is to find mistakes, not rounding
     channels = getattr(model.backbone, 'in_channels', 3)

@@ -11,10 +11,9 @@ from mmengine.config import Config
 
 from smpconv_mm.checkpoint import load_into, save
 from smpconv_mm.engine.config import check_data
-from smpconv_mm.engine.runner import build_runner
+from smpconv_mm.engine.runner import build_model, build_runner
 from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import PrunedLayer, prune_points
-from smpconv_mm.registry import MODELS
 
 _ROUNDING = 1e-5  # relative change of a float32 kernel summed in another order
 
@@ -66,7 +65,7 @@ def prune_file(
     """
     if validate:
         check_data(cfg, ('val',))
-    model = MODELS.build(cfg.model).eval()
+    model = build_model(cfg).eval()
     meta = dict(load_into(model, src).get('meta', {}))
 
     def cost(path: Path) -> Cost:

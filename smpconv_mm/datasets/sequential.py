@@ -1,17 +1,17 @@
 """MNIST and CIFAR, as images and, by their pipelines, as sequences.
 
-The files are read as data: idx files by this module, Python pickles by an
-unpickler that makes arrays and plain values and refuses everything else.
+mmpretrain's datasets with three differences: nothing is downloaded; the Python
+pickles of CIFAR, which mmpretrain executes, are read by an unpickler that makes
+arrays and plain values and refuses everything else; and images of CIFAR have
+OpenCV's order of channels.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import math
 import pickle
-import zlib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from mmpretrain.datasets import CIFAR10 as MMCIFAR10
 from mmpretrain.datasets import CIFAR100 as MMCIFAR100
 from mmpretrain.datasets import MNIST as MMMNIST
 from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.mnist import read_sn3_pascalvincent_tensor
 
 from smpconv_mm.registry import DATASETS
 
@@ -41,7 +42,7 @@ def check_md5(path: Path, expected: str, url: str) -> None:
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """Read an idx file of bytes, gzipped or not.
+    """Read an idx file of bytes, gzipped if its name ends in ``.gz``.
 
     Args:
         path (Path): The file.
@@ -53,28 +54,21 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     Raises:
         ValueError: If the file is cut, not idx, or has other dimensions.
     """
-    data = path.read_bytes()
-    if data[:2] == b'\x1f\x8b':
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(
-                f'{path}: gzip file is cut or damaged ({error}); get it again'
-            ) from error
-    magic = bytes([0, 0, 8, ndim])
-    if data[:4] != magic:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'The given NumPy array is not writable')
+            values = read_sn3_pascalvincent_tensor(str(path)).numpy()
+    except Exception as error:  # mmpretrain's reader raises what it stumbles over
         raise ValueError(
-            f'{path}: not an idx file of bytes with {ndim} dimensions: it begins with '
-            f'{data[:4].hex()}, expected {magic.hex()}; get it again'
-        )
-    header = 4 + 4 * ndim
-    shape = np.frombuffer(data[4:header].ljust(4 * ndim, b'\0'), '>u4').tolist()
-    if len(data) != header + math.prod(shape):
+            f'{path} ({path.stat().st_size} bytes): not an idx file, or cut or damaged '
+            f'({type(error).__name__}: {error}); get it again'
+        ) from error
+    if values.dtype != np.uint8 or values.ndim != ndim:
         raise ValueError(
-            f'{path}: {len(data)} bytes, of which a header of {header}; it says '
-            f'{" x ".join(map(str, shape))}. The file is cut or damaged, get it again'
+            f'{path}: an idx file of {values.dtype} with {values.ndim} dimensions, '
+            f'expected uint8 with {ndim}; get it again'
         )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return values
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -159,7 +153,7 @@ def read_cifar_binary(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndar
 
 
 class SmallImages(BaseDataset):
-    """Base of the sets of small images that are held in memory.
+    """What the sets below add to mmpretrain's of the same name.
 
     Args:
         data_root (str): Folder of the files.
@@ -194,7 +188,6 @@ class SmallImages(BaseDataset):
     ) -> None:
         if split not in ('train', 'test'):
             raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-        self.split = split
         self.permutation_seed = permutation_seed
         self.verify = verify
         self.root = Path(data_root).expanduser()
@@ -202,10 +195,12 @@ class SmallImages(BaseDataset):
         if permutation_seed is not None:
             self.permutation = pixel_permutation(self.PIXELS, permutation_seed)
             metainfo['permutation'] = tuple(self.permutation.tolist())
-        super().__init__(ann_file='', data_root=data_root, metainfo=metainfo, **kwargs)
+        super().__init__(
+            data_root=str(data_root), split=split, metainfo=metainfo, **kwargs
+        )
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images, one a row, and labels of the split."""
+        """Images and labels of the split, one row per image."""
         raise NotImplementedError
 
     def load_data_list(self) -> list[dict]:
@@ -245,7 +240,7 @@ class SmallImages(BaseDataset):
 
 
 @DATASETS.register_module()
-class MNIST(SmallImages):
+class MNIST(SmallImages, MMMNIST):
     """MNIST handwritten digits, 60,000 and 10,000 images of 28x28.
 
     Source: LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist. The
@@ -255,14 +250,13 @@ class MNIST(SmallImages):
     Arguments and errors: see :class:`SmallImages`.
     """
 
-    METAINFO = MMMNIST.METAINFO
     PIXELS = 784
     SIZES = dict(train=60000, test=10000)
     URL = 'https://ossci-datasets.s3.amazonaws.com/mnist/'
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Images, (N, 28, 28), and labels, (N,), of the split."""
-        files = MMMNIST.train_list if self.split == 'train' else MMMNIST.test_list
+        files = self.train_list if self.split == 'train' else self.test_list
         images, labels = (
             self._read_file(name, md5, ndim) for (name, md5), ndim in zip(files, (3, 1))
         )
@@ -291,7 +285,7 @@ class MNIST(SmallImages):
 
 
 @DATASETS.register_module()
-class CIFAR10(SmallImages):
+class CIFAR10(SmallImages, MMCIFAR10):
     """CIFAR-10, 50,000 and 10,000 colour images of 32x32 in 10 classes.
 
     Source: Krizhevsky, 2009, https://www.cs.toronto.edu/~kriz/cifar.html. The
@@ -302,18 +296,16 @@ class CIFAR10(SmallImages):
     ``gt_label``. Arguments and errors: see :class:`SmallImages`.
     """
 
-    METAINFO = MMCIFAR10.METAINFO
     PIXELS = 1024
     SIZES = dict(train=50000, test=10000)
     LABEL_KEY = 'labels'
     LABEL_BYTES = 1
-    PYTHON = MMCIFAR10
     BINARY = 'cifar-10-batches-bin'
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Images, (N, 32, 32, 3) in BGR order, and labels, (N,), of the split."""
-        files = getattr(self.PYTHON, f'{self.split}_list')
-        folder = self.root / self.PYTHON.base_folder
+        files = self.train_list if self.split == 'train' else self.test_list
+        folder = self.root / self.base_folder
         binary = self.root / self.BINARY
         if folder.is_dir():
             paths = [folder / name for name, _ in files]
@@ -327,28 +319,26 @@ class CIFAR10(SmallImages):
                 raise FileNotFoundError(
                     f'{path} does not exist: {self.root} must hold the folder '
                     f'{folder.name} (or {self.BINARY}) with the files of the split; '
-                    f'get {self.PYTHON.url} and unpack it there'
+                    f'get {self.url} and unpack it there'
                 )
             if path.parent == binary:
                 batches.append(read_cifar_binary(path, self.LABEL_BYTES))
             else:
                 if self.verify:
-                    check_md5(path, md5, self.PYTHON.url)
+                    check_md5(path, md5, self.url)
                 batches.append(read_cifar_pickle(path, self.LABEL_KEY))
         images, labels = map(np.concatenate, zip(*batches))
         return np.ascontiguousarray(images[:, ::-1].transpose(0, 2, 3, 1)), labels
 
 
 @DATASETS.register_module()
-class CIFAR100(CIFAR10):
+class CIFAR100(CIFAR10, MMCIFAR100):
     """CIFAR-100, 50,000 and 10,000 colour images of 32x32 in 100 classes.
 
     As :class:`CIFAR10`, with the folders ``cifar-100-python/`` and
     ``cifar-100-binary/``; the labels are the fine ones.
     """
 
-    METAINFO = MMCIFAR100.METAINFO
     LABEL_KEY = 'fine_labels'
     LABEL_BYTES = 2
-    PYTHON = MMCIFAR100
     BINARY = 'cifar-100-binary'

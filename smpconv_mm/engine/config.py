@@ -1,4 +1,4 @@
-"""From a config file and command-line choices to a config.
+"""Load a config and apply the choices of the command line.
 
 One set of functions for classification, detection and segmentation: the
 config's ``default_scope`` decides which package its names belong to.
@@ -19,10 +19,11 @@ from mmengine.runner import Runner
 from mmengine.utils import get_installed_path
 
 from smpconv_mm.checkpoint import find_latest
+from smpconv_mm.compat.mmengine import own_config
 from smpconv_mm.compat.stack import HOW_TO_INSTALL, lacks_for
 from smpconv_mm.errors import UsageError
 
-# What MMEngine reads from a config besides the arguments of its runner
+# keys that MMEngine reads from a config besides the arguments of its runner
 _OTHER_KEYS = (
     'auto_scale_lr',
     'channels_last',
@@ -56,7 +57,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         except RuntimeError as error:
             if 'lazy_import' not in str(error):
                 raise
-            # a base that imports something was taken for one of the new style
+            # MMEngine mistook a base with an import for a config of its new style
             cfg = Config.fromfile(file, lazy_import=False)
     except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
         fault = str(error).split(',')[0]
@@ -80,13 +81,15 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
 def _of_package(name: str) -> Path:
     package, _, path = name.partition('::')
+    if package == 'smpconv_mm':
+        return own_config(path)
     if find_spec(package) is None:
         raise UsageError(f'{name}: the package {package!r} is not installed')
     return Path(get_installed_path(package), '.mim', 'configs', path)
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """The choice of the command line, else of the config, else its file name."""
+    """Set the work dir: of the command line, else of the config, else by its name."""
     stem = Path(cfg.filename).stem
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{stem}'
 
@@ -134,7 +137,7 @@ def set_resume(cfg: Config, resume: str) -> None:
 
 
 def set_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate with the number of images a step."""
+    """Scale the learning rate with the number of images per step."""
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise UsageError(
             '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the '
@@ -169,7 +172,7 @@ def set_visualization(
     hook.wait_time = wait_time
     hook.interval = interval
     if show_dir:
-        # mmdet joins a relative folder to itself, once more for every image
+        # mmdet appends a relative folder again for every image
         show_dir = str(Path(show_dir).absolute())
         if cfg.get('default_scope') == 'mmseg':  # its hook has no such argument
             cfg.visualizer.save_dir = show_dir
@@ -214,6 +217,7 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
     """
     for phase in phases:
         dataset = (cfg.get(f'{phase}_dataloader') or {}).get('dataset', {})
+        _check_order_of_classes(dataset, phase)
         root = dataset.get('data_root')
         if root and '://' not in root and not Path(root).expanduser().is_dir():
             raise UsageError(
@@ -221,6 +225,30 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
                 f'link the data there ({_readme(cfg)} shows the layout), or '
                 f'pass --cfg-options {phase}_dataloader.dataset.data_root=FOLDER'
             )
+
+
+def _check_order_of_classes(dataset: Config, phase: str) -> None:
+    """Folders are labelled in alphabetical order, whatever names a config gives."""
+    classes = dataset.get('metainfo', {}).get('classes')
+    folders = dataset.get('type', '').endswith('CustomDataset')
+    if not folders or dataset.get('ann_file') or not classes:
+        return
+    folder = Path(dataset.get('data_root', ''), dataset.get('data_prefix', ''))
+    found = sorted(p.name for p in folder.expanduser().glob('*') if p.is_dir())
+    if set(found) == set(classes) and found != list(classes):
+        raise UsageError(
+            f'config: {phase}_dataloader.dataset.metainfo.classes is {list(classes)}, '
+            f'but the folders in {folder} are labelled in alphabetical order; write '
+            f'classes={found}, or leave metainfo out'
+        )
+
+
+def preprocessor_of(cfg: Config) -> dict:
+    """The arguments of the data preprocessor, e.g. ``mean``; {} if there are none.
+
+    As MMEngine's runner does, it takes those of the model before the config's own.
+    """
+    return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
 
 
 def drop_amp(cfg: Config) -> None:

@@ -1,17 +1,20 @@
-"""From a config to its model, and to an MMEngine runner."""
+"""Build what a config describes: its model, its datasets, an MMEngine runner."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from pathlib import Path
 
 import mmengine
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
-from mmengine.registry import MODELS, RUNNERS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, RUNNERS, DefaultScope
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
 from mmengine.runner import Runner
 from torch import nn
@@ -21,27 +24,55 @@ from smpconv_mm.compat.mmdet import hand_on_float32
 from smpconv_mm.compat.mmengine import FlexibleRunner
 from smpconv_mm.errors import UsageError
 
-from .config import drop_amp
+from .config import check_data, drop_amp
 
 
-def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
+def build_model(
+    cfg: Config, checkpoint: str | Path | None = None, part: str | None = None
+) -> nn.Module:
     """Build a classifier, detector or segmenter, with the weights of a checkpoint.
 
     Without a checkpoint the weights are what the constructors made them;
     :func:`initialise` gives those that a training starts from.
 
+    Args:
+        cfg (Config): Its config.
+        checkpoint (str | Path, optional): Checkpoint of what is built.
+        part (str, optional): Build this part of the model only, e.g.
+            ``'backbone'``.
+
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = MODELS.build(cfg.model)
+    with _scope_of(cfg):
+        model = MODELS.build(cfg.model[part] if part else cfg.model)
     if checkpoint:
         load_into(model, checkpoint)
     return model
 
 
+def build_dataset(cfg: Config, phase: str) -> BaseDataset:
+    """Build the dataset of a phase.
+
+    Args:
+        cfg (Config): Config of a model with data.
+        phase (str): ``'train'``, ``'val'`` or ``'test'``.
+
+    Raises:
+        UsageError: If its data folder does not exist.
+    """
+    check_data(cfg, (phase,))
+    with _scope_of(cfg):
+        return DATASETS.build(cfg[f'{phase}_dataloader'].dataset)
+
+
+def _scope_of(cfg: Config) -> AbstractContextManager:
+    scope = cfg.get('default_scope', 'mmpretrain')
+    return DefaultScope.overwrite_default_scope(scope)
+
+
 def initialise(network: BaseModule) -> None:
-    """Initialise weights as a training does, without a log line a parameter.
+    """Initialise weights as a training does, without a log line per parameter.
 
     Raises:
         CheckpointError: If ``init_cfg`` names a checkpoint that cannot be read.
@@ -56,7 +87,7 @@ def initialise(network: BaseModule) -> None:
 
 
 def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner:
-    """Build the runner; brings up gloo where there is no GPU.
+    """Build the runner; without a GPU its processes talk through gloo.
 
     MMEngine's launchers assume GPUs. Without one, the process group is made
     here and what MMEngine and torch have for GPUs only is replaced: SyncBN by
@@ -81,7 +112,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
     if kind is _FlexibleRunner:
         runner = _flexible_runner(cfg)
     else:
-        # before the model is wrapped: its wrapper notes the format of weights
+        # before the model is wrapped: the wrapper records the memory format of weights
         class Prepared(kind):
             def build_model(self, model: nn.Module | dict) -> nn.Module:
                 return _prepared(super().build_model(model), cfg)
@@ -140,8 +171,8 @@ def _prepared(model: nn.Module, cfg: Config) -> nn.Module:
 def check_channels(model: nn.Module) -> None:
     """Compare the maps of a backbone with what the parts after it expect.
 
-    Looks at backbones that tell their ``channels`` and ``out_indices``, as those
-    of this package, and at necks and heads of mmdet and mmseg.
+    Checks backbones with the attributes ``channels`` and ``out_indices``, such as
+    those of this package, and necks and heads of mmdet and mmseg.
 
     Raises:
         UsageError: Names the part, its channels and those of the backbone.
@@ -188,14 +219,14 @@ def _replace_type(node, old: str, new: str) -> bool:
 
 
 def write_metrics(metrics: dict, path: str) -> None:
-    """Write metrics as .json, .yaml or .pkl; one process does it."""
+    """Write metrics as .json, .yaml or .pkl, on the first process."""
     if is_main_process():
         with atomic_path(path) as temporary:
             mmengine.dump(metrics, str(temporary))
 
 
 def leave_group() -> None:
-    """End a distributed run in order; its threads would outlive the interpreter."""
+    """End a distributed run; its threads would outlive the interpreter."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 
 import torch
@@ -19,7 +19,8 @@ from .resampling import resampled_taps
 # Numbers in a kernel from which it may be made again rather than kept (16 MiB)
 _LONG = 2**22
 
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+# A kernel as large as the map is convolved by its spectrum
+_CONV = {1: F.conv1d, 2: ops.conv2d, 3: F.conv3d}
 
 
 class KernelConv(nn.Module):
@@ -225,7 +226,13 @@ class KernelConv(nn.Module):
         if self.padding_mode != 'zeros' or any(b != a or b < 0 for b, a in sides):
             input, padding = _pad(input, sides, self.padding_mode), 0
         return _CONV[self.ndim](
-            input, weight, bias, self.stride, padding, self.dilation, self.groups
+            input,
+            weight,
+            bias,
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
 
     def _sides(self, taps: Sequence[int]) -> list[tuple[int, int]]:
@@ -285,7 +292,6 @@ class KernelConv1d(KernelConv):
         if not (
             self.causal
             and self.stride == self.dilation == (1,)
-            and self.groups == 1
             and self.padding_mode == 'zeros'
         ):
             return super().convolve(input, weight, bias)
@@ -294,29 +300,44 @@ class KernelConv1d(KernelConv):
         known = weight.device.type == 'cpu' and not torch.compiler.is_compiling()
         if self.kernel is not None and known:
             first = self.kernel.first_tap()
-        remake = self._remake(first) if weight.requires_grad else None
-        return ops.causal_conv1d(input, weight[..., first:], bias, remake=remake)
+        weight = weight[..., first:]
+        with self._remade(weight):
+            return ops.causal_conv1d(input, weight, bias, groups=self.groups)
 
-    def _remake(self, first: int) -> Callable[[], Tensor] | None:
-        """What makes a long kernel again in the backward pass."""
+    def _remade(self, weight: Tensor) -> AbstractContextManager:
+        """Keep for the backward pass no long kernel, but what makes it again.
+
+        Args:
+            weight (Tensor): The kernel, or a part of it.
+        """
         kernel = self.kernel
-        long = prod(self._size) * self.in_channels * self.out_channels > _LONG
+        long = (
+            weight.requires_grad and prod(self._size) * prod(weight.shape[:2]) > _LONG
+        )
         if kernel is None or not kernel.remade_in_backward or not long:
-            return None
+            return nullcontext()
         if torch.compiler.is_compiling():
-            return None
+            return nullcontext()
+        storage, dtype = weight.untyped_storage().data_ptr(), weight.dtype
         versions = [p._version for p in kernel.parameters()]
 
+        def pack(saved: Tensor) -> Tensor | tuple:
+            if saved.untyped_storage().data_ptr() != storage:
+                return saved
+            return saved.size(), saved.stride(), saved.storage_offset()
+
         @torch.no_grad()
-        def remake() -> Tensor:
+        def unpack(kept: Tensor | tuple) -> Tensor:
+            if isinstance(kept, Tensor):
+                return kept
             if versions != [p._version for p in kernel.parameters()]:
                 raise RuntimeError(
                     'parameters of a kernel were changed in place between the forward '
                     'and the backward pass; call backward() before optimizer.step()'
                 )
-            return kernel()[..., first:]
+            return kernel().to(dtype).as_strided(*kept)
 
-        return remake
+        return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 @MODELS.register_module()

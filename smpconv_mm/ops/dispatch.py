@@ -1,18 +1,17 @@
 """Choosing a backend for an operation.
 
-Every public operation of :mod:`smpconv_mm.ops` has a table of backends, best
-first. A backend states what it cannot do through one function, ``unsupported``:
-``auto`` asks it and takes the first backend without an objection; a forced
-backend that objects raises the same sentence.
+Every public operation of :mod:`smpconv_mm.ops` has a list of backends, best
+first. A backend says through :meth:`Backend.unsupported` what it cannot do, and
+through :meth:`Backend.slower` where a later one is faster: ``auto`` takes the first
+that objects to neither, and a forced backend that cannot run raises the sentence.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
@@ -21,62 +20,97 @@ logger = logging.getLogger('smpconv_mm')
 ENV_VAR = 'SMPCONV_MM_BACKEND'
 
 
-@dataclass(frozen=True)
 class Backend:
     """One way to compute an operation.
 
+    A subclass sets ``name``, says in ``needs`` what it needs and writes
+    :meth:`run`. All methods take the arguments of the operation, by position,
+    checked and with defaults filled in.
+
     Attributes:
         name (str): Name by which users force it.
-        fn (Callable): The implementation; takes the operation's arguments.
-        unsupported (Callable): Takes the same arguments and returns ``None``
-            when ``fn`` can serve them, else the failing condition with its
-            value.
         needs (str): What it needs, in words, for :func:`explain`.
-        slower (Callable): Takes the same arguments and returns ``None``, or why
-            a later backend is faster for them; ``auto`` then goes on, a user
-            who forces the backend gets it.
     """
 
     name: str
-    fn: Callable
-    unsupported: Callable[..., str | None]
-    needs: str
-    slower: Callable[..., str | None]
+    needs = 'nothing'
+
+    def unsupported(self, *args) -> str | None:
+        """Return what prevents it from running, with the value, or None."""
+        return None
+
+    def slower(self, *args) -> str | None:
+        """Return why a later backend is faster, or None.
+
+        ``auto`` then goes on to the next; a user who forces this one gets it.
+        """
+        return None
+
+    def run(self, *args):
+        """Compute the operation."""
+        raise NotImplementedError
 
 
-_TABLES: dict[str, list[Backend]] = {}
+class _Operation:
+    def __init__(self, backends: Sequence[Backend], example: Callable) -> None:
+        self.backends = list(backends)
+        self.example = example
+
+
+_OPERATIONS: dict[str, _Operation] = {}
 _FORCED: dict[str, str] = {}
 _LOGGED: set[tuple[str, str]] = set()
 
 
-def register_backend(
-    op: str,
-    name: str,
-    unsupported: Callable[..., str | None] = lambda *args: None,
-    needs: str = 'nothing',
-    slower: Callable[..., str | None] = lambda *args: None,
-) -> Callable[[Callable], Callable]:
-    """Append the decorated function to the table of ``op`` (best first)."""
+def register_operation(
+    op: str, backends: Sequence[Backend], example: Callable[..., tuple]
+) -> None:
+    """Make an operation known.
 
-    def decorator(fn: Callable) -> Callable:
-        _TABLES.setdefault(op, []).append(Backend(name, fn, unsupported, needs, slower))
-        return fn
+    Args:
+        op (str): Name of the operation, that of its public function.
+        backends (Sequence[Backend]): Its backends, best first. The last should
+            run always.
+        example (Callable): Called as ``example(shape, kernel_size, **options)``
+            with an input's (N, C, H, W), the side of a kernel, and ``dtype`` and
+            ``device`` of the tensors. Returns arguments as the backends take
+            them, of about that size; tables and tests are made from them.
 
-    return decorator
+    Raises:
+        ValueError: If there is an operation of that name.
+    """
+    if op in _OPERATIONS:
+        raise ValueError(f'there is an operation {op!r} already')
+    _OPERATIONS[op] = _Operation(backends, example)
+
+
+def register_backend(op: str, backend: Backend) -> None:
+    """Append a backend to those of an operation, as the last choice."""
+    _OPERATIONS[op].backends.append(backend)
 
 
 def operations() -> tuple[str, ...]:
-    """Names of all operations that have a backend table."""
-    return tuple(_TABLES)
+    """Names of all operations."""
+    return tuple(_OPERATIONS)
 
 
 def backends(op: str) -> tuple[str, ...]:
     """Names of the backends of ``op``, best first."""
-    return tuple(backend.name for backend in _TABLES[op])
+    return tuple(backend.name for backend in _OPERATIONS[op].backends)
 
 
-def _find(op: str, name: str) -> Backend:
-    for backend in _TABLES[op]:
+def example(op: str, shape: Sequence[int], kernel_size: int, **options) -> tuple:
+    """Arguments for the backends of ``op``, see :func:`register_operation`."""
+    return _OPERATIONS[op].example(shape, kernel_size, **options)
+
+
+def find(op: str, name: str) -> Backend:
+    """Return the backend of that name.
+
+    Raises:
+        ValueError: If ``op`` has none.
+    """
+    for backend in _OPERATIONS[op].backends:
         if backend.name == name:
             return backend
     raise ValueError(
@@ -87,7 +121,7 @@ def _find(op: str, name: str) -> Backend:
 def _from_environment(op: str) -> str | None:
     for part in filter(None, os.environ.get(ENV_VAR, '').split(',')):
         key, _, name = part.partition('=')
-        if key.strip() not in _TABLES or not name:
+        if key.strip() not in _OPERATIONS or not name:
             raise ValueError(
                 f'{ENV_VAR}={part!r} is not understood: write '
                 f'"operation=backend", with an operation of {operations()}'
@@ -105,7 +139,7 @@ def choose(op: str, backend: str, *args) -> Backend:
         backend (str): ``'auto'`` or the name of a backend. With ``'auto'``, a
             choice made by :func:`use_backend` or by the environment variable
             ``SMPCONV_MM_BACKEND`` (``"operation=backend,..."``) counts.
-        *args: The arguments of the operation.
+        *args: The arguments of the operation, as its backends take them.
 
     Raises:
         ValueError: If a forced backend does not exist.
@@ -115,12 +149,12 @@ def choose(op: str, backend: str, *args) -> Backend:
     if backend == 'auto':
         backend = _FORCED.get(op) or _from_environment(op) or 'auto'
     if backend != 'auto':
-        chosen = _find(op, backend)
+        chosen = find(op, backend)
         reason = chosen.unsupported(*args)
         if reason is not None:
             raise RuntimeError(f'{op}: backend {backend!r} cannot run: {reason}')
         return chosen
-    for chosen in _TABLES[op]:
+    for chosen in _OPERATIONS[op].backends:
         if chosen.unsupported(*args) is None and chosen.slower(*args) is None:
             if not torch.compiler.is_compiling() and (op, chosen.name) not in _LOGGED:
                 _LOGGED.add((op, chosen.name))
@@ -136,11 +170,14 @@ def use_backend(op: str, name: str) -> Iterator[None]:
     Args:
         op (str): Name of the operation, e.g. ``'depthwise_conv2d'``.
         name (str): Name of a backend, or ``'auto'`` to undo an outer choice.
+
+    Raises:
+        ValueError: If the operation or the backend does not exist.
     """
-    if op not in _TABLES:
+    if op not in _OPERATIONS:
         raise ValueError(f'unknown operation {op!r}; choose one of {operations()}')
     if name != 'auto':
-        _find(op, name)
+        find(op, name)
     before = _FORCED.get(op)
     _FORCED[op] = name
     try:
@@ -153,7 +190,7 @@ def use_backend(op: str, name: str) -> Iterator[None]:
 
 
 def exporting() -> bool:
-    """Whether somebody looks on who knows torch's own operators only."""
+    """Whether a tracer or exporter is recording: it knows torch's operators only."""
     if torch.jit.is_tracing():  # to ONNX, or to count operations
         return True
     return (
@@ -162,14 +199,24 @@ def exporting() -> bool:
     )
 
 
+def transforming() -> bool:
+    """Whether a transform of ``torch.func`` (``vmap``, ``grad``, ...) is at work.
+
+    It has rules for torch's own operators only.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def explain(op: str, *args) -> str:
     """Say, a line each, which backends of ``op`` exist and which would run.
 
     Without ``args`` the lines say what each backend needs; with the arguments
-    of a call they say why a backend cannot serve it.
+    of a call, as the backends take them, they say why a backend cannot serve it.
     """
     lines = []
-    for backend in _TABLES[op]:
+    for backend in _OPERATIONS[op].backends:
         if not args:
             lines.append(f'{backend.name}: needs {backend.needs}')
         else:

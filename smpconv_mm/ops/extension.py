@@ -6,13 +6,24 @@ runs through torch.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-LIBRARY = Path(__file__).parents[1] / '_ext.so'
+
+def find_library(folder: Path) -> Path:
+    """The library in a folder, by the platform's ending; ``_ext.so`` if none is."""
+    names = [folder / f'_ext{ending}' for ending in ('.so', '.pyd', '.dylib')]
+    return next((name for name in names if name.exists()), names[0])
+
+
+LIBRARY = find_library(Path(__file__).parents[1])
 LEAST_TORCH = (2, 10)  # the first with all of the stable ABI that is used
-OPERATIONS = ('depthwise_conv2d', 'depthwise_conv2d_weight')
+NAMESPACE = 'smpconv_mm_ext'
+DEVICES = ('cpu', 'cuda')
 
 _BUILD = 'run "bash tools/install.sh", or in a checkout "python setup.py build_ext -i"'
 
@@ -29,36 +40,70 @@ def load(path: Path = LIBRARY) -> str | None:
         torch.ops.load_library(path)
     except (OSError, RuntimeError) as error:
         return f'{path} does not load with torch {version} ({error}): {_BUILD}'
-    missing = [op for op in OPERATIONS if not hasattr(torch.ops.smpconv_mm_ext, op)]
-    if missing:
-        return f'{path} is of another version, it lacks {missing}: {_BUILD}'
     return None
 
 
-def _why_not(device: str) -> str | None:
-    if _REASON is not None:
-        return _REASON
-    for op in OPERATIONS:
-        name = f'smpconv_mm_ext::{op}'
-        if not torch._C._dispatch_has_kernel_for_dispatch_key(name, device.upper()):
-            return (
-                f'the compiled operations were built without {device.upper()} '
-                '(FORCE_CUDA=1 or "tools/install.sh --cuda on" builds with it)'
-            )
-    return None
+def _find_kernels() -> dict[str, tuple[str, ...]]:
+    """Names of the operators that the library has, and devices with a kernel."""
+    names = [
+        name
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith(f'{NAMESPACE}::')
+    ]
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return {
+        name.partition('::')[2]: tuple(d for d in DEVICES if has(name, d.upper()))
+        for name in names
+    }
 
 
-_REASON = load()
-_WHY_NOT = {device: _why_not(device) for device in ('cpu', 'cuda')}
+LOAD_ERROR: str | None = load()
+"""Why the library cannot be used at all, or None."""
 
-HAS_EXT: bool = _REASON is None
-"""Whether the library is there and loads."""
+_KERNELS = _find_kernels()
 
 
-def why_not(device: str = 'cpu') -> str | None:
-    """Why compiled operations cannot run on a type of device, or None if they can.
+def why_not(op: str, device: str) -> str | None:
+    """Why a compiled operator cannot run on a type of device, or None if it can.
 
     Args:
-        device (str): ``'cpu'`` or ``'cuda'``.
+        op (str): Name of the operator in ``cuda_ops/csrc/registration.cpp``.
+        device (str): Type of the device, ``'cpu'`` or ``'cuda'``.
     """
-    return _WHY_NOT.get(device, f'there are none for {device}')
+    if device not in DEVICES:
+        return f'there are no compiled operations for {device}'
+    if LOAD_ERROR is not None:
+        return LOAD_ERROR
+    if op not in _KERNELS:
+        return f'{LIBRARY} is of another version, it lacks {op!r}: {_BUILD}'
+    if device not in _KERNELS[op]:
+        return (
+            f'the compiled operation {op!r} was built without {device.upper()} '
+            '(FORCE_CUDA=1 or "tools/install.sh --cuda on" builds with it)'
+        )
+    return None
+
+
+@contextmanager
+def use_plan(plan: str) -> Iterator[None]:
+    """Within this context CUDA kernels take values of their plan from the caller.
+
+    For tuning: without it each call is planned for its shape and GPU. The variable
+    ``SMPCONV_MM_PLAN`` of the environment does the same for a whole program. A call
+    for which the plan is wrong or does not fit raises RuntimeError. It holds for all
+    threads, and a captured CUDA graph keeps the plan it was captured with.
+
+    Args:
+        plan (str): Passes and their settings, such as
+            ``'conv:images=4,warps=8;weight:splits=4'``. The settings of each pass are
+            in ``cuda_ops/csrc/cuda/plan_settings.cuh``.
+    """
+    before = os.environ.get('SMPCONV_MM_PLAN')
+    os.environ['SMPCONV_MM_PLAN'] = plan
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ['SMPCONV_MM_PLAN']
+        else:
+            os.environ['SMPCONV_MM_PLAN'] = before

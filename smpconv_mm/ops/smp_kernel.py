@@ -8,8 +8,16 @@ from math import isfinite, prod
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
-from .dispatch import choose, register_backend
+from .checks import autocast_dtype
+from .dispatch import (
+    Backend,
+    choose,
+    exporting,
+    register_operation,
+    transforming,
+)
 from .reference import grid_axis
 
 
@@ -57,9 +65,12 @@ def smp_kernel(
     """
     size = tuple(size)
     _check(coord, radius, weight, size)
-    chosen = choose('smp_kernel', backend, coord, radius, weight, size, normalize)
+    args = coord, radius, weight, size, normalize
+    chosen = choose('smp_kernel', backend, *args)
+    if autocast_dtype(coord) is None:
+        return chosen.run(*args)
     with torch.autocast(coord.device.type, enabled=False):
-        return chosen.fn(coord, radius, weight, size, normalize)
+        return chosen.run(*args)
 
 
 def _check(coord: Tensor, radius: Tensor, weight: Tensor, size: tuple) -> None:
@@ -91,30 +102,72 @@ def _check(coord: Tensor, radius: Tensor, weight: Tensor, size: tuple) -> None:
         )
 
 
-def _unsupported_window(coord, radius, weight, size, normalize) -> str | None:
-    if torch.compiler.is_compiling():
-        return 'its array sizes depend on the radii, which torch.compile cannot trace'
-    if coord.is_cuda and torch.cuda.is_current_stream_capturing():
-        return 'it reads the largest radius, which a graph capture forbids'
-    return None
+class Window(Backend):
+    """Heights at the places around each point only, added up where they fall.
+
+    Besides the kernel it holds arrays of (G, I, P, places a point touches).
+    """
+
+    name = 'window'
+    needs = 'points that touch few places; known values: no tracing, no transforms'
+
+    def unsupported(self, coord, radius, weight, size, normalize) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        if not _can_read(radius):
+            return (
+                'its array sizes depend on the radii, whose values are not known here'
+            )
+        if coord.is_cuda and torch.cuda.is_current_stream_capturing():
+            return 'it reads the largest radius, which a graph capture forbids'
+        return None
+
+    def slower(self, coord, radius, weight, size, normalize) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        places = prod(size)
+        if coord.is_cuda and places < _WINDOW_ON_GPU:
+            return (
+                'it makes the GPU wait for the largest radius, for '
+                f'{places} places only'
+            )
+        touched = prod(_window(radius, size))
+        slices = weight.shape[1]
+        heights, products = _DENSE_COST
+        dense = places * (heights + products * slices)
+        heights, products = _WINDOW_COST
+        if touched * (heights + products * slices) > dense:
+            return (
+                f'a point touches up to {touched} of {places} places: with '
+                f'I = {slices} a dense product is faster'
+            )
+        return None
+
+    def run(self, coord, radius, weight, size, normalize) -> Tensor:
+        """Make the kernels."""
+        return _by_window(coord, radius, weight, size, normalize)
 
 
-def _slower_window(coord, radius, weight, size, normalize) -> str | None:
-    places = prod(size)
-    if coord.is_cuda and places < _WINDOW_ON_GPU:
-        return f'it makes the GPU wait for the largest radius, for {places} places only'
-    touched = prod(_window(radius, size))
-    slices = weight.shape[1]
-    heights, products = _DENSE_COST
-    dense = places * (heights + products * slices)
-    heights, products = _WINDOW_COST
-    if touched * (heights + products * slices) > dense:
-        return (
-            f'a point touches up to {touched} of {places} places: with I = {slices} '
-            'a dense product is faster'
-        )
-    return None
+class Dense(Backend):
+    """Heights of all points at all places, then one matrix product."""
 
+    name = 'dense'
+
+    def run(self, coord, radius, weight, size, normalize) -> Tensor:
+        """Make the kernels."""
+        return _dense(coord, radius, weight, size, normalize)
+
+
+def _example(shape, kernel_size, **options) -> tuple:
+    points = max(1, kernel_size**2 // 4)
+    return (
+        torch.zeros(1, points, 2, **options),
+        torch.full((1, points), 4 / kernel_size, **options),
+        torch.ones(1, shape[1], points, **options),
+        (kernel_size, kernel_size),
+        False,
+    )
+
+
+register_operation('smp_kernel', [Window(), Dense()], _example)
 
 # Time of a point's height at a place, and of its product with one of I weights,
 # in units of a dense product (fitted to measurements on two CPU cores)
@@ -123,20 +176,9 @@ _WINDOW_COST = 500, 64
 _WINDOW_ON_GPU = 4096
 
 
-@register_backend(
-    'smp_kernel',
-    'window',
-    _unsupported_window,
-    'points that touch few places; no tracing',
-    _slower_window,
-)
 def _by_window(
     coord: Tensor, radius: Tensor, weight: Tensor, size: tuple, normalize: bool
 ) -> Tensor:
-    """Heights at the places around each point only, added up where they fall.
-
-    Besides the kernel it holds arrays of (G, I, P, places a point touches).
-    """
     dtype = weight.dtype
     coord, radius, weight = _at_least_float32(coord, radius, weight)
     groups, points, dims = coord.shape
@@ -192,7 +234,7 @@ _SLACK = 0.01
 
 def _axis(axis: int, size: tuple, like: Tensor) -> Tensor:
     """The coordinates of the places along an axis, in the order of its index."""
-    grid = _grid(size[axis], like.dtype, like.device)
+    grid = _grid(size[axis], like)
     # rows point up; -grid would be one ulp off where the grid is not symmetric
     return grid.flip(0) if len(size) >= 2 and axis == len(size) - 2 else grid
 
@@ -203,11 +245,9 @@ def _at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tensors
 
 
-@register_backend('smp_kernel', 'dense')
 def _dense(
     coord: Tensor, radius: Tensor, weight: Tensor, size: tuple, normalize: bool
 ) -> Tensor:
-    """Heights of all points at all places, then one matrix product."""
     dtype = weight.dtype
     coord, radius, weight = _at_least_float32(coord, radius, weight)
     groups, points, dims = coord.shape
@@ -223,10 +263,21 @@ def _dense(
     return (weight @ height).view(*weight.shape[:2], *size).to(dtype)
 
 
-def _grid(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    if torch.compiler.is_compiling():
-        return grid_axis(n).to(device, dtype)
-    return _cached_grid(n, dtype, device)
+def _can_read(tensor: Tensor) -> bool:
+    """Whether this is ordinary execution, in which a tensor has values.
+
+    It is not while ``torch.compile`` or an exporter traces, under a transform of
+    ``torch.func``, and with meta and fake tensors.
+    """
+    if torch.compiler.is_compiling() or exporting() or transforming():
+        return False
+    return not tensor.is_meta and not isinstance(tensor.detach(), FakeTensor)
+
+
+def _grid(n: int, like: Tensor) -> Tensor:
+    if _can_read(like):
+        return _cached_grid(n, like.dtype, like.device)
+    return grid_axis(n).to(like.device, like.dtype)
 
 
 @lru_cache(maxsize=256)

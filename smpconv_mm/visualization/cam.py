@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from mmengine.config import Config
+from mmpretrain import ImageClassificationInferencer
 from rich.progress import track
 
-from smpconv_mm.apis.inference import load_classifier, read_image
 from smpconv_mm.errors import UsageError
 
-from .inputs import choose_map, recorded_maps, test_images
+from .maps import choose_map, recorded_maps
+from .samples import as_picture
 
 # its name of the library for each of ours
 METHODS = {
@@ -26,34 +27,28 @@ METHODS = {
 
 
 def draw_activations(
-    cfg: Config,
-    checkpoint: str,
-    images: list[str] | None = None,
-    number: int = 8,
+    inferencer: ImageClassificationInferencer,
+    images: Sequence[np.ndarray],
     method: str = 'gradcam',
     layer: str | None = None,
     category: int | None = None,
-    device: str | None = None,
 ) -> Figure:
     """Draw where a classifier looks: images above, activation maps over them below.
 
     Args:
-        cfg (Config): Config of a classifier of images.
-        checkpoint (str): Its checkpoint.
-        images (list[str], optional): Image files. Defaults to None: samples of
-            the test dataset.
-        number (int): How many samples of the test dataset. Defaults to 8.
+        inferencer (ImageClassificationInferencer): The classifier; see
+            :func:`smpconv_mm.apis.inference.load_classifier`.
+        images (Sequence[np.ndarray]): Images (H, W, 3), channels in OpenCV's
+            order.
         method (str): One of :data:`METHODS`. Defaults to 'gradcam'.
         layer (str, optional): Layer of the backbone. Defaults to None: the last
             that returns a map.
         category (int, optional): The class looked for. Defaults to None: the
             likeliest of each image.
-        device (str, optional): Defaults to None: a GPU if there is one.
 
     Raises:
-        UsageError: If grad-cam is not installed, a file is not an image, or the
-            layer or the class does not exist.
-        CheckpointError: If the checkpoint cannot be read or does not fit.
+        UsageError: If grad-cam is not installed, or the layer or the class does
+            not exist.
     """
     if find_spec('pytorch_grad_cam') is None:
         raise UsageError(
@@ -65,19 +60,14 @@ def draw_activations(
     from pytorch_grad_cam.utils.image import show_cam_on_image
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    if images:
-        pictures = [read_image(path) for path in images]
-    else:
-        pictures = list(test_images(cfg, number))
-    inferencer = load_classifier(cfg, checkpoint, device)
     model = inferencer.model.eval().requires_grad_(True)
-    columns = len(pictures)
+    columns = len(images)
     figure = Figure(figsize=(1.5 * columns, 3.4), layout='constrained')
     axes = figure.subplots(2, columns, squeeze=False)
     method_of = None
-    for picture, column in track(list(zip(pictures, axes.T)), 'activations'):
-        (data,) = inferencer.preprocess([picture])
-        shown = _rgb(data['inputs'][0], cfg)
+    for image, column in track(list(zip(images, axes.T)), 'activations'):
+        (data,) = inferencer.preprocess([image])
+        shown = as_picture(data['inputs'][0], model.data_preprocessor.to_rgb)
         x = model.data_preprocessor(data, False)['inputs']
         if method_of is None:  # the layer is found by the first image
             target = _find_layer(model.backbone, x, layer)
@@ -97,16 +87,6 @@ def draw_activations(
         for axis in column:
             axis.set_axis_off()
     return figure
-
-
-def _rgb(x: torch.Tensor, cfg: Config) -> np.ndarray:
-    """What the pipeline made of an image, as (H, W, 3) from 0 to 1."""
-    image = x.float().numpy().transpose(1, 2, 0)
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
-    if (preprocessor or {}).get('to_rgb'):
-        image = image[..., ::-1]  # the pipeline keeps OpenCV's BGR
-    low, high = image.min(), image.max()
-    return ((image - low) / max(high - low, 1e-6)).astype(np.float32)
 
 
 def _find_layer(

@@ -11,19 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from mmengine.config import Config
-from rich.progress import track
 from torch import Tensor, nn
 
-from smpconv_mm.engine.config import check_data
 from smpconv_mm.errors import UsageError
 
-from .inputs import choose_map, normalised, recorded_maps, test_images
+from .maps import choose_map, recorded_maps
 
 THRESHOLDS = (0.2, 0.3, 0.5, 0.99)
 # where the labels of their squares stand: no two at one place
@@ -89,60 +85,6 @@ def receptive_field(
             'weights are not numbers; take more images or a trained checkpoint'
         )
     return total / number
-
-
-class _NoData(Exception):
-    """The data of a config are not there."""
-
-
-def _read(cfg: Config, number: int) -> list[np.ndarray]:
-    if 'test_dataloader' not in cfg:
-        raise _NoData('the config has no test_dataloader')
-    try:
-        check_data(cfg, ('test',))
-    except UsageError as error:
-        raise _NoData(error) from error
-    found = test_images(cfg, number)
-    return list(track(found, 'read', total=number, transient=True))
-
-
-def images_for(
-    cfg: Config, number: int, size: int, device: str | torch.device = 'cpu'
-) -> tuple[Iterable[Tensor], str]:
-    """Inputs to measure a receptive field with.
-
-    They are images of the test dataset, squashed to a square; without its data,
-    noise of mean 0 and deviation 1, as normalised images have. The field of a
-    trained network depends on what it looks at, so that noise is good for
-    comparing untrained networks only.
-
-    Args:
-        cfg (Config): Its config.
-        number (int): How many.
-        size (int): Side in pixels.
-        device (str | torch.device): Defaults to 'cpu'.
-
-    Returns:
-        tuple[Iterable[Tensor], str]: Inputs (1, C, size, size), and which they
-        are, in words.
-
-    Raises:
-        UsageError: If the test dataset is not one of images.
-    """
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
-    channels = cfg.model.backbone.get('in_channels', 3)
-    try:
-        images = _read(cfg, number)
-    except (_NoData, FileNotFoundError) as error:
-        generator = torch.Generator().manual_seed(0)
-        noise = (
-            torch.randn(1, channels, size, size, generator=generator).to(device)
-            for _ in range(number)
-        )
-        return noise, f'{number} images of noise, since {error}'
-    name = cfg.test_dataloader.dataset.type
-    inputs = (normalised(i, size, preprocessor or {}).to(device) for i in images)
-    return inputs, f'{len(images)} images of {name}'
 
 
 def contributions(field: Tensor) -> Tensor:

@@ -7,22 +7,20 @@ import math
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.dataset import BaseDataset
 from mmpretrain.evaluation import ConfusionMatrix
 
 
-def draw_samples(cfg: Config, phase: str = 'train', number: int = 24) -> Figure:
+def draw_samples(dataset: BaseDataset, number: int = 24, bgr: bool = False) -> Figure:
     """Draw samples of a dataset as the model gets them, with their labels.
 
     Args:
-        cfg (Config): Config of a classifier.
-        phase (str): ``'train'``, ``'val'`` or ``'test'``.
+        dataset (BaseDataset): Dataset of a classifier.
         number (int): How many, spread evenly over the dataset. Images are drawn
             as pictures, sequences (C, L) as lines.
+        bgr (bool): Whether the channels of images are in OpenCV's order.
+            Defaults to False.
     """
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    dataset = DATASETS.build(cfg[f'{phase}_dataloader'].dataset)
     classes = dataset.metainfo.get('classes')
     number = min(number, len(dataset))
     columns = min(8, number)
@@ -34,18 +32,28 @@ def draw_samples(cfg: Config, phase: str = 'train', number: int = 24) -> Figure:
     indices = np.linspace(0, len(dataset) - 1, number).round().astype(int)
     for axis, index in zip(figure.axes, indices):
         sample = dataset[int(index)]
-        data = sample['inputs'].float().numpy()
-        if data.ndim == 3:
-            data = data.transpose(1, 2, 0)
-            if cfg.get('data_preprocessor', {}).get('to_rgb', False):
-                data = data[..., ::-1]  # the pipeline keeps OpenCV's BGR
-            low, high = data.min(), data.max()
-            axis.imshow((data - low) / max(high - low, 1e-6), cmap='gray')
+        data = sample['inputs']
+        if data.dim() == 3:
+            axis.imshow(as_picture(data, bgr), cmap='gray')
         else:
-            axis.plot(data.T, linewidth=0.7)
+            axis.plot(data.float().numpy().T, linewidth=0.7)
         label = int(sample['data_samples'].gt_label[0])
         axis.set_title(classes[label] if classes else label, fontsize=8)
     return figure
+
+
+def as_picture(x: torch.Tensor, bgr: bool) -> np.ndarray:
+    """An input (C, H, W) of a network as a picture (H, W, C) from 0 to 1, float32.
+
+    Args:
+        x (torch.Tensor): What the pipeline made of an image.
+        bgr (bool): Whether its channels are in OpenCV's order; the picture is RGB.
+    """
+    image = x.float().numpy().transpose(1, 2, 0)
+    if bgr:
+        image = image[..., ::-1]
+    low, high = image.min(), image.max()
+    return ((image - low) / max(high - low, 1e-6)).astype(np.float32)
 
 
 def draw_confusion(matrix: torch.Tensor, classes: list[str] | None = None) -> Figure:

@@ -12,8 +12,8 @@ from smpconv_mm.apis.models import Network
 from smpconv_mm.checkpoint import save
 from smpconv_mm.convert.files import reparameterize_file
 from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import CheckpointError, UsageError
-from smpconv_mm.registry import MODELS
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -34,7 +34,7 @@ def lively(model):
 @pytest.fixture(scope='module')
 def checkpoint(tiny_config, tmp_path_factory):
     path = tmp_path_factory.mktemp('checkpoint') / 'tiny.pth'
-    model = lively(MODELS.build(load_config(str(tiny_config)).model))
+    model = lively(build_model(load_config(str(tiny_config))))
     save(dict(state_dict=model.state_dict()), path)
     return path
 

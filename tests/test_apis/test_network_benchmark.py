@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from smpconv_mm.apis import network_benchmark as benchmark
+from smpconv_mm.apis import network_benchmark
 from smpconv_mm.apis.network_benchmark import Contender, compare
 from smpconv_mm.errors import UsageError
 
@@ -12,7 +12,7 @@ KEYS = ['contender', 'batch', 'ms', 'per_s', 'ratio', 'gmacs', 'ms_per_gmac']
 
 
 def test_rows(tiny_config, monkeypatch):
-    monkeypatch.setattr(benchmark, '_peak', lambda *args: 1.0)
+    monkeypatch.setattr(network_benchmark, '_peak', lambda *args: 1.0)
     names = [f'{tiny_config}+deploy', str(tiny_config), f'{tiny_config}+channels-last']
     seen = []
     rows = compare(
@@ -51,7 +51,9 @@ def test_unequal_deploy_form(tiny_config, monkeypatch):
     def spoil(self):
         self.model.head.fc.weight += 1
 
-    monkeypatch.setattr(benchmark.Network, 'deploy', lambda self: spoil(self) or self)
+    monkeypatch.setattr(
+        network_benchmark.Network, 'deploy', lambda self: spoil(self) or self
+    )
     with pytest.raises(UsageError, match=r'tiny\+deploy: deploy form differs by'):
         Contender.parse(f'{tiny_config}+deploy').build((32,), 'cpu')
 

@@ -6,9 +6,9 @@ import torch
 from smpconv_mm.checkpoint import load, save
 from smpconv_mm.convert.prune import prune_file
 from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import SMPKernel
-from smpconv_mm.registry import MODELS
 from smpconv_mm.visualization import read_scalars
 
 
@@ -16,7 +16,7 @@ from smpconv_mm.visualization import read_scalars
 def checkpoint(tiny_config, tmp_path_factory):
     """Of a model with a third of its points far outside."""
     torch.manual_seed(0)
-    model = MODELS.build(load_config(str(tiny_config)).model)
+    model = build_model(load_config(str(tiny_config)))
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, SMPKernel):

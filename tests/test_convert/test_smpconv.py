@@ -1,8 +1,6 @@
 """Checkpoints of the original, rebuilt from its published names and shapes."""
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -245,29 +243,25 @@ def test_unknown_task():
         convert_smpconv({}, 'cifar')
 
 
-def test_command_line(tmp_path):
+def test_command_line(run_tool, tmp_path):
     torch.save(original(SMALL), tmp_path / 'src.pth')
-    tool = [sys.executable, ROOT / 'tools/model_converters/smpconv_to_mm.py']
-    done = subprocess.run(
-        [
-            *tool,
-            tmp_path / 'src.pth',
-            tmp_path / 'dst.pth',
-            '--task',
-            'imagenet',
-            '--keys',
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    tool = 'model_converters/smpconv_to_mm.py'
+    files = (tmp_path / 'src.pth', tmp_path / 'dst.pth')
+    done = run_tool(tool, *files, '--task', 'imagenet', '--keys')
     assert 'none unknown; loads strictly' in done.stdout
+    assert "model.backbone.arch={'channels': [8, 16, 24, 32]" in done.stdout
     (tmp_path / 'bad.pth').write_bytes(b'no checkpoint')
-    done = subprocess.run(
-        [*tool, tmp_path / 'bad.pth', tmp_path / 'no.pth'],
-        capture_output=True,
-        text=True,
-    )
+    done = run_tool(tool, tmp_path / 'bad.pth', tmp_path / 'no.pth', check=False)
     assert done.returncode == 1
     assert 'not a PyTorch checkpoint' in done.stderr and 'Traceback' not in done.stderr
     assert not (tmp_path / 'no.pth').exists()
+
+
+def test_other_numbers_of_points_are_told(tmp_path):
+    arch = dict(TINY, depths=[1, 1, 1, 1])
+    torch.save(original(arch), tmp_path / 'src.pth')
+    files = (tmp_path / 'src.pth', tmp_path / 'dst.pth', 'imagenet')
+    assert 'n_points' in convert_smpconv_file(*files)[2]
+    torch.save(original(dict(TINY, n_points=[9, 9, 9, 9])), tmp_path / 'src.pth')
+    _, _, config = convert_smpconv_file(*files)
+    assert "'n_points': [9, 9, 9, 9]" in config and 'head.num_classes=10' in config

@@ -165,7 +165,6 @@ def test_logits_of_the_original(task, args, size, tmp_path):
     for change in changes:
         key, value = change.split('=')
         cfg.merge_from_dict({key: json.loads(value.lower())})
-    cfg.model.head.in_channels = args[0][-1]
     model = MODELS.build(cfg.model).eval()
     load_into(model, tmp_path / 'dst.pth')
     g = torch.Generator().manual_seed(1)
@@ -208,7 +207,7 @@ def test_kernels_that_never_ran_have_the_published_size(tmp_path):
         if key.endswith('train_length'):
             sd[key].zero_()
     report, _, config = convert(sd, 'char', tmp_path)
-    assert report.backbone['kernel_size'] == 182 and ' with ' not in config
+    assert 'kernel_size' not in report.backbone and ' with ' not in config
 
 
 @pytest.mark.parametrize(

@@ -1,75 +1,26 @@
 """The device code of ``cuda_ops``, compiled for the CPU and called with tensors."""
 
-import ctypes
 import functools
-import os
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
+from cuda_emulator import COMPILER, CSRC, Driver, EmulatorError, compile_cpp, machine
 
-CUDA_OPS = Path(__file__).parents[2] / 'cuda_ops'
-COMPILER = shutil.which(os.environ.get('CXX', 'c++'))
-TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+__all__ = ['CSRC', 'EmulatorError', 'compile_cpp']
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason='no C++ compiler')
 
 
-class EmulatorError(RuntimeError):
-    """What the emulator found: a deadlock, an access out of bounds, ..."""
+class Kernels(Driver):
+    """An operator's kernels, called with tensors."""
 
-
-class Machine(ctypes.Structure):
-    """The device that is emulated, a plan, the order of threads; as in driver.h."""
-
-    _fields_ = [
-        ('has_mma', ctypes.c_int),
-        ('shared_of_block', ctypes.c_int),
-        ('processors', ctypes.c_int),
-        ('seed', ctypes.c_uint),
-        ('plan', ctypes.c_char_p),
-    ]
-
-
-def machine(mma=True, shared=227 << 10, processors=2, seed=0, plan=''):
-    return Machine(mma, shared, processors, seed, plan.encode())
-
-
-def compile_cpp(source, target, *arguments, sources=CUDA_OPS / 'csrc' / 'cuda'):
-    command = [COMPILER, '-std=c++17', '-O1', '-Wno-unknown-pragmas', *arguments]
-    command += ['-DSMPCONV_MM_EMULATED', f'-I{CUDA_OPS / "emulator"}', f'-I{sources}']
-    done = subprocess.run(
-        [*command, str(source), '-o', str(target)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-
-
-class Kernels:
-    """An operator's kernels, compiled from a folder of device code.
-
-    Args:
-        driver (str): Name of a file of cuda_ops/emulator, without its ending.
-    """
-
-    def __init__(self, driver, sources=CUDA_OPS / 'csrc' / 'cuda', *arguments):
-        with tempfile.TemporaryDirectory() as folder:
-            library = Path(folder, 'kernels.so')
-            source = CUDA_OPS / 'emulator' / f'{driver}.cpp'
-            compile_cpp(
-                source, library, '-shared', '-fPIC', *arguments, sources=sources
-            )
-            self.library = ctypes.CDLL(str(library))
-
-    def call(self, name, shape, inputs, out_shape, **options):
+    def call(self, function, shape, inputs, out_shape, **options):
         """Call a function of the driver.
 
         Args:
-            name (str): The function.
-            shape (list[int]): The members of the operator's struct of its shape.
-            inputs (list[Tensor | None]): Contiguous, of one dtype.
+            function (str): Its name.
+            shape (Sequence[int]): The members of the operator's struct of its shape.
+            inputs (Sequence[Tensor | None]): Contiguous, of one dtype.
             out_shape (tuple[int, ...]): Shape of the result.
             options: Arguments of :func:`machine`.
 
@@ -78,21 +29,8 @@ class Kernels:
         """
         dtype = inputs[0].dtype
         out = guarded(torch.full(out_shape, float('nan')), dtype)
-        message = ctypes.create_string_buffer(500)
-        pointers = [
-            None if t is None else ctypes.c_void_p(t.data_ptr()) for t in (*inputs, out)
-        ]
-        status = getattr(self.library, name)(
-            ctypes.byref(machine(**options)),
-            (ctypes.c_int * len(shape))(*shape),
-            TYPES[dtype],
-            *pointers,
-            message,
-            500,
-        )
-        if status == 2:
-            raise EmulatorError(message.value.decode())
-        assert status == 0, 'no plan fits'
+        pointers = [None if t is None else t.data_ptr() for t in (*inputs, out)]
+        super().call(function, machine(**options), shape, str(dtype)[6:], pointers)
         check_guards(out)
         return out
 

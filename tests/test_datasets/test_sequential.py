@@ -9,7 +9,6 @@ import pytest
 import real_formats
 
 from smpconv_mm.datasets import CIFAR10, CIFAR100, MNIST
-from smpconv_mm.datasets import sequential as module
 
 
 def infos(dataset):
@@ -68,9 +67,9 @@ def test_published_checksums_are_compared(tmp_path, monkeypatch):
         MNIST(tmp_path)
     own = [
         [name, hashlib.md5((tmp_path / name).read_bytes()).hexdigest()]
-        for name, _ in module.MMMNIST.test_list
+        for name, _ in MNIST.test_list
     ]
-    monkeypatch.setattr(module.MMMNIST, 'test_list', own)
+    monkeypatch.setattr(MNIST, 'test_list', own)
     with pytest.raises(ValueError, match='10 images .* the published set has 10000'):
         MNIST(tmp_path, 'test')
     monkeypatch.setitem(MNIST.SIZES, 'test', 10)
@@ -91,37 +90,44 @@ def cut(path, size):
     path.write_bytes(path.read_bytes()[:size])
 
 
+def gzipped(path, change):
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
+
+
+# what is done to the file, and what is said besides its name
 BROKEN_MNIST = {
-    'cut gzip': (
-        lambda path: cut(path, -2000),
-        'gzip file is cut or damaged',
-    ),
+    'cut gzip': (lambda path: cut(path, -2000), 'cut or damaged .EOFError'),
     'damaged gzip': (
         lambda path: path.write_bytes(b'\x1f\x8bthis is no gzip'),
-        'gzip file is cut or damaged',
-    ),
-    'other magic number': (
-        lambda path: path.write_bytes(
-            gzip.compress(b'\0\0\x0b\x03' + gzip.decompress(path.read_bytes())[4:])
-        ),
-        'begins with 00000b03, expected 00000803',
+        'cut or damaged',
     ),
     'web page': (
         lambda path: path.write_bytes(b'<!DOCTYPE html>'),
+        r'15 bytes\): not an idx file, or cut or damaged .BadGzipFile',
+    ),
+    'empty': (lambda path: path.write_bytes(b''), r'\(0 bytes\): not an idx file'),
+    'other type': (
+        lambda path: gzipped(path, lambda data: b'\0\0\x09' + data[3:]),
+        'idx file of int8 with 3 dimensions, expected uint8 with 3',
+    ),
+    'other dimensions': (
+        lambda path: path.write_bytes(
+            gzip.compress(real_formats.idx_bytes(np.zeros(10, np.uint8)))
+        ),
+        'idx file of uint8 with 1 dimensions, expected uint8 with 3',
+    ),
+    'unknown type': (
+        lambda path: gzipped(path, lambda data: b'\0\0\x2f' + data[3:]),
         'not an idx file',
     ),
-    'empty': (lambda path: path.write_bytes(b''), 'not an idx file'),
     'header only': (
-        lambda path: path.write_bytes(b'\0\0\x08\x03\0\0'),
+        lambda path: gzipped(path, lambda data: data[:6]),
         'cut or damaged',
     ),
-    'too few images': (
-        lambda path: path.write_bytes(gzip.decompress(path.read_bytes())[:-5]),
-        'says 10 x 28 x 28',
-    ),
+    'too few images': (lambda path: gzipped(path, lambda data: data[:-5]), 'cut or'),
     'other size': (
         lambda path: path.write_bytes(
-            real_formats.idx_bytes(np.zeros((10, 32, 32), np.uint8))
+            gzip.compress(real_formats.idx_bytes(np.zeros((10, 32, 32), np.uint8)))
         ),
         'expected as many labels as images of 28 x 28',
     ),
@@ -143,7 +149,7 @@ def test_broken_mnist(tmp_path, fault):
 def test_label_out_of_range(tmp_path):
     real_formats.write_mnist(tmp_path, 10, 10)
     labels = real_formats.idx_bytes(np.arange(3, 13).astype(np.uint8))
-    (tmp_path / 'train-labels-idx1-ubyte.gz').write_bytes(labels)
+    (tmp_path / 'train-labels-idx1-ubyte.gz').write_bytes(gzip.compress(labels))
     with pytest.raises(ValueError, match="label 12 in split 'train', .* 10 classes"):
         MNIST(tmp_path, verify=False)
 

@@ -5,7 +5,7 @@ import torch
 from tolerances import TOLERANCES, assert_close
 
 from smpconv_mm import ops
-from smpconv_mm.ops import extension
+from smpconv_mm.ops import dispatch
 
 # N, C, H, W, Kh, Kw
 SHAPES = [
@@ -43,18 +43,22 @@ def make(shape, dtype, bias=True):
     return [None if t is None else t.to(dtype) for t in tensors], probe.to(dtype)
 
 
-# those that run on the CPU here
-USABLE = [
-    backend
-    for backend in ops.backends('depthwise_conv2d')
-    if backend != 'cuda' and (backend != 'cpp' or extension.why_not('cpu') is None)
-]
+def usable(dtype):
+    """Backends that run on the CPU here."""
+    args = torch.zeros(1, 2, 5, 5, dtype=dtype), torch.zeros(2, 1, 3, 3), None
+    return [
+        name
+        for name in ops.backends('depthwise_conv2d')
+        if dispatch.find('depthwise_conv2d', name).unsupported(*args) is None
+    ]
+
+
+USABLE = usable(torch.float32)
 OWN = [backend for backend in USABLE if backend != 'conv2d']
 BACKENDS = [
     (backend, dtype)
-    for backend in USABLE
     for dtype in TOLERANCES['depthwise_conv2d']
-    if (backend, dtype) != ('onednn', torch.float64)
+    for backend in usable(dtype)
 ]
 
 
@@ -116,7 +120,7 @@ def test_empty_batch(backend):
     assert torch.equal(weight.grad, torch.zeros_like(weight))
 
 
-@pytest.mark.parametrize('backend', [b for b in USABLE if b != 'onednn'])
+@pytest.mark.parametrize('backend', usable(torch.float64))
 @pytest.mark.parametrize('shape', [(2, 2, 5, 4, 3, 5), (1, 1, 9, 8, 15, 13)], ids=str)
 def test_gradcheck(shape, backend):
     tensors, _ = make(shape, torch.float64)
@@ -151,8 +155,9 @@ def test_operators_pass_opcheck(backend, shape):
     tensors = [t.requires_grad_() for t in (x, weight, bias, grad)]
     x, weight, bias, grad = tensors
     ops_ = torch.ops.smpconv_mm
-    for b in (bias, None):
-        torch.library.opcheck(ops_.depthwise_conv2d.default, (x, weight, b, backend))
+    for b, flip in ((bias, False), (None, True)):
+        args = (x, weight, b, flip, backend)
+        torch.library.opcheck(ops_.depthwise_conv2d.default, args)
     args = (x, grad, *weight.shape[2:], backend)
     torch.library.opcheck(ops_.depthwise_conv2d_weight.default, args)
 

@@ -1,17 +1,18 @@
 import logging
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
 
 from smpconv_mm import ops
-from smpconv_mm.ops import dispatch, extension
+from smpconv_mm.ops import dispatch
+from smpconv_mm.ops.extension import LOAD_ERROR
 
 X = torch.randn(1, 2, 5, 5)
 W = torch.randn(2, 1, 3, 3)
-AUTO = 'cpp' if extension.HAS_EXT else 'onednn'
+AUTO = 'onednn' if LOAD_ERROR else 'onednn+cpp'
+AUTO_FLOAT64 = 'conv2d' if LOAD_ERROR else 'cpp'
 
 
 @pytest.fixture
@@ -20,21 +21,24 @@ def calls(monkeypatch):
     seen = []
 
     def spy(backend):
-        def fn(*args):
+        run = backend.run
+
+        def spying(*args):
             seen.append(backend.name)
-            return backend.fn(*args)
+            return run(*args)
 
-        return replace(backend, fn=fn)
+        return spying
 
-    table = [spy(b) for b in dispatch._TABLES['depthwise_conv2d']]
-    monkeypatch.setitem(dispatch._TABLES, 'depthwise_conv2d', table)
+    for name in ops.backends('depthwise_conv2d'):
+        backend = dispatch.find('depthwise_conv2d', name)
+        monkeypatch.setattr(backend, 'run', spy(backend))
     return seen
 
 
 def test_auto_takes_the_first_that_can_run(calls):
     ops.depthwise_conv2d(X, W)
     ops.depthwise_conv2d(X.double(), W.double())
-    assert calls == [AUTO, 'cpp' if extension.HAS_EXT else 'conv2d']
+    assert calls == [AUTO, AUTO_FLOAT64]
 
 
 def test_forced_by_argument_context_and_environment(calls, monkeypatch):
@@ -76,6 +80,26 @@ def test_choice_is_logged_once(caplog, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize('op', ops.operations())
+def test_every_operation_has_an_example_that_all_its_backends_run(op):
+    """A new operation is in this list by being registered."""
+    assert callable(getattr(ops, op)) and callable(getattr(ops.reference, op))
+    args = dispatch.example(op, (1, 2, 5, 5), 3, dtype=torch.float32, device='cpu')
+    outs = [
+        backend.run(*args)
+        for backend in map(dispatch.find, [op] * 99, ops.backends(op))
+        if backend.unsupported(*args) is None
+    ]
+    assert outs
+    for out in outs[1:]:
+        torch.testing.assert_close(out, outs[0], rtol=1e-4, atol=1e-4)
+
+
+def test_names_are_taken_once():
+    with pytest.raises(ValueError, match="'smp_kernel' already"):
+        dispatch.register_operation('smp_kernel', [], lambda: ())
+
+
 def test_command_line():
     out = subprocess.run(
         [sys.executable, '-m', 'smpconv_mm.ops', '--dtype', 'float64'],
@@ -83,7 +107,8 @@ def test_command_line():
         text=True,
         check=True,
     ).stdout
-    chosen = 'cpp' if extension.HAS_EXT else 'conv2d'
-    assert f"depthwise_conv2d: auto takes '{chosen}'" in out
-    assert ('compiled operations: loaded' in out) == extension.HAS_EXT
+    for op in ops.operations():
+        assert f'\n{op}: auto takes ' in out
+    assert f"depthwise_conv2d: auto takes '{AUTO_FLOAT64}'" in out
+    assert f'compiled operations: {LOAD_ERROR or "loaded"}' in out
     assert 'oneDNN has no float64' in out

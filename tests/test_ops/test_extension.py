@@ -20,15 +20,31 @@ OLD_TORCH = tuple(int(x) for x in torch.__version__.split('.')[:2]) < (2, 10)
     reason='needs a C++ compiler and torch 2.10',
 )
 def test_built_where_a_compiler_is():
-    assert extension.HAS_EXT, extension.why_not()
-    assert extension.why_not('cpu') is None
+    assert extension.LOAD_ERROR is None
 
 
-def test_devices_without_kernels():
-    assert 'none for meta' in extension.why_not('meta')
-    if extension.HAS_EXT and not torch.cuda.is_available():
-        reason = extension.why_not('cuda')
-        assert reason is None or 'FORCE_CUDA=1' in reason
+BUILT = pytest.mark.skipif(
+    extension.LOAD_ERROR is not None, reason='the extension is not built'
+)
+
+
+@BUILT
+def test_every_operator_has_a_kernel_for_the_cpu():
+    assert 'depthwise_conv2d' in extension._KERNELS
+    for op in extension._KERNELS:
+        assert extension.why_not(op, 'cpu') is None
+
+
+@BUILT
+def test_each_operator_is_asked_for_by_itself(monkeypatch):
+    """A library that lacks one, or was built without CUDA, serves the others."""
+    found = {'old': ('cpu',), 'other': ('cpu', 'cuda')}
+    monkeypatch.setattr(extension, '_KERNELS', found)
+    assert extension.why_not('other', 'cuda') is None
+    assert extension.why_not('old', 'cpu') is None
+    assert "'old' was built without CUDA" in extension.why_not('old', 'cuda')
+    assert "another version, it lacks 'new'" in extension.why_not('new', 'cpu')
+    assert 'for meta' in extension.why_not('old', 'meta')
 
 
 def test_says_why_it_does_not_load(tmp_path, monkeypatch):
@@ -40,12 +56,6 @@ def test_says_why_it_does_not_load(tmp_path, monkeypatch):
         assert str(broken) in reason and f'torch {torch.__version__}' in reason
     monkeypatch.setattr(torch, '__version__', '2.9.1')
     assert 'need torch 2.10 or newer, this is 2.9.1' in extension.load(broken)
-
-
-@pytest.mark.skipif(not extension.HAS_EXT, reason='the extension is not built')
-def test_library_of_another_version(monkeypatch):
-    monkeypatch.setattr(extension, 'OPERATIONS', ('no_such_operation',))
-    assert "lacks ['no_such_operation']" in extension.load()
 
 
 def test_all_works_without_it(tmp_path):

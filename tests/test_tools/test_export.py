@@ -4,14 +4,14 @@ import pytest
 
 from smpconv_mm.checkpoint import save
 from smpconv_mm.engine.config import load_config
-from smpconv_mm.registry import MODELS
+from smpconv_mm.engine.runner import build_model
 
 TOOL = 'deployment/export_onnx.py'
 
 
 @pytest.fixture(scope='module')
 def checkpoint(tiny_config, tmp_path_factory):
-    model = MODELS.build(load_config(str(tiny_config)).model)
+    model = build_model(load_config(str(tiny_config)))
     path = tmp_path_factory.mktemp('checkpoint') / 'tiny.pth'
     save(dict(state_dict=model.state_dict()), path)
     return path

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from smpconv_mm.apis.inference import load_classifier
+from smpconv_mm.apis.inputs import dataset_images
 from smpconv_mm.checkpoint import save
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.errors import UsageError
@@ -16,7 +18,7 @@ def classifier(tiny_config, tmp_path_factory):
     model = MODELS.build(cfg.model)
     path = tmp_path_factory.mktemp('cam') / 'tiny.pth'
     save(dict(state_dict=model.state_dict()), path)
-    return cfg, model.eval(), str(path)
+    return cfg, model.eval(), load_classifier(cfg, str(path), 'cpu')
 
 
 def test_is_the_weighted_map(classifier):
@@ -40,19 +42,20 @@ def test_is_the_weighted_map(classifier):
 
 
 def test_figure(classifier):
-    cfg, _, path = classifier
-    figure = cam.draw_activations(cfg, path, number=3)
+    cfg, _, inferencer = classifier
+    figure = cam.draw_activations(inferencer, list(dataset_images(cfg, 3)))
     assert len(figure.axes) == 6
     titles = [axis.get_title() for axis in figure.axes[::2] if axis.get_title()]
     assert all(title[0] in '0123456789' for title in titles)
 
 
 def test_mistakes(classifier, monkeypatch):
-    cfg, _, path = classifier
+    cfg, _, inferencer = classifier
+    images = list(dataset_images(cfg, 1))
     with pytest.raises(UsageError, match='classes are 0 to 9'):
-        cam.draw_activations(cfg, path, number=1, category=10)
+        cam.draw_activations(inferencer, images, category=10)
     with pytest.raises(UsageError, match="'stages.7' returns no map"):
-        cam.draw_activations(cfg, path, number=1, layer='stages.7')
+        cam.draw_activations(inferencer, images, layer='stages.7')
     monkeypatch.setattr(cam, 'find_spec', lambda name: None)
     with pytest.raises(UsageError, match='pip install "grad-cam<1.5.5"'):
-        cam.draw_activations(cfg, path)
+        cam.draw_activations(inferencer, images)

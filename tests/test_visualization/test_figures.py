@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
+from smpconv_mm.datasets import Digits
 from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import SMPConv1d, SMPConv2d, SMPConv3d, switch_to_deploy
 from smpconv_mm.visualization import (
@@ -84,18 +84,8 @@ def test_curves_of_a_resumed_run(tmp_path):
 
 @pytest.mark.parametrize('sequence', [False, True])
 def test_samples(sequence, tmp_path):
-    cfg = Config(
-        dict(
-            train_dataloader=dict(
-                dataset=dict(
-                    type='smpconv_mm.Digits',
-                    sequence=sequence,
-                    pipeline=[dict(type='PackInputs')],
-                )
-            )
-        )
-    )
-    figure = draw_samples(cfg, number=10)
+    pipeline = [dict(type='mmpretrain.PackInputs')]
+    figure = draw_samples(Digits(sequence=sequence, pipeline=pipeline), number=10)
     assert len([a for a in figure.axes if a.get_title()]) == 10
     assert pixels(figure, tmp_path / 'samples.png').std() > 5
 

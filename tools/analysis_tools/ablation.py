@@ -3,6 +3,8 @@
 Finished runs are not repeated; interrupted ones go on where they stopped.
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from smpconv_mm.engine.config import load_config
 from smpconv_mm.errors import plain_errors
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file with a variable `ablation`')
     parser.add_argument('--variants', nargs='+', help='some of them; by default all')
@@ -24,7 +26,7 @@ def main() -> None:
     parser.add_argument('--metric', help='by default the first that is measured')
     parser.add_argument('--work-dir', help='by default work_dirs/CONFIG')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'
     with plain_errors():
         cfg = load_config(args.config, args.cfg_options)

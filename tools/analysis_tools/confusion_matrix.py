@@ -1,5 +1,7 @@
 """Test a classifier and draw its confusion matrix."""
 
+from __future__ import annotations
+
 import argparse
 import tempfile
 
@@ -11,13 +13,13 @@ from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import draw_confusion, save_figure
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file of a classifier')
     parser.add_argument('checkpoint', help='its checkpoint')
     parser.add_argument('--out', default='confusion_matrix.png', help='picture')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors(), tempfile.TemporaryDirectory() as work_dir:
         cfg = load_config(args.config, args.cfg_options)
         check_data(cfg, ('test',))

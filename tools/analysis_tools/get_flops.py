@@ -1,5 +1,7 @@
 """Print parameters and multiply-adds of a model."""
 
+from __future__ import annotations
+
 import argparse
 
 from mmengine.config import DictAction
@@ -8,11 +10,11 @@ from rich.table import Table
 
 from smpconv_mm.apis.complexity import measure
 from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import plain_errors
-from smpconv_mm.registry import MODELS
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -24,9 +26,9 @@ def main() -> None:
         'the sequence',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
-        model = MODELS.build(load_config(args.config, args.cfg_options).model)
+        model = build_model(load_config(args.config, args.cfg_options))
     channels = getattr(model.backbone, 'in_channels', 3)
     ndim = getattr(model.backbone, 'ndim', 2)
     size = args.shape * ndim if len(args.shape) == 1 else args.shape[:ndim]

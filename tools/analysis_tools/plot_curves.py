@@ -1,17 +1,19 @@
 """Draw the training curves of one or several runs."""
 
+from __future__ import annotations
+
 import argparse
 
 from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import draw_curves, save_figure
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('work_dirs', nargs='+', help='work dirs of trainings')
     parser.add_argument('--keys', nargs='+', help='scalars, e.g. loss accuracy/top1')
     parser.add_argument('--out', default='curves.png', help='picture to write')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         save_figure(draw_curves(args.work_dirs, args.keys), args.out)
     print(f'curves drawn in {args.out}')

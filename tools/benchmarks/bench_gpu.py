@@ -1,270 +1,159 @@
-"""Measure the CUDA operators: ceilings of the GPU, passes, contenders.
+"""Measure the depthwise convolution on a GPU against torch's own.
 
-    python tools/benchmarks/bench_gpu.py ceilings shapes --json rows.jsonl
+    python tools/benchmarks/bench_gpu.py ceilings ours nchw --json rows.jsonl
 
-Needs torch alone. One row of JSON a measurement, written at once, so that a run
-that is cut off leaves what it has. Times are medians in microseconds: `cold` by
-events after the L2 cache was overwritten, `warm` by replaying a CUDA graph.
+Parts: ceilings (a copy, matrix products), ours / nchw / channels_last (the stages of
+SMPNet-T, batch 64; torch's convolution on maps of the two memory formats), names (the
+kernels behind them), crossovers (ours against torch's for many sizes, from which
+make_cudnn_table.py makes the table of the dispatch), once (ours, to be profiled).
+One row of JSON a measurement, written at once. `cold`: by events after the L2 cache
+was overwritten; `warm`: by replaying a CUDA graph; `eager`: wall time.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
+from collections import Counter
+from itertools import product
 
+import gpu_timing as gpu
 import torch
-import torch.nn.functional as F
+from gpu_timing import PASSES, STAGES, dtype_name
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+DTYPES = (torch.bfloat16, torch.float32)
 
-# channels, side of the map, side of the kernel: the stages of SMPNet-T
-STAGES = [(96, 56, 31), (192, 28, 29), (384, 14, 27), (768, 7, 13)]
-PASSES = ('forward', 'dx', 'dw')
-
-
-class Timer:
-    """Times of a call on the current stream, each within about `seconds`."""
-
-    def __init__(self, seconds: float):
-        self.seconds = seconds
-        self.flush = torch.empty(256 * 2**20, dtype=torch.uint8, device='cuda')
-
-    def _event_times(self, call, repeats: int, cold: bool) -> list[float]:
-        pairs = []
-        for _ in range(repeats):
-            if cold:
-                self.flush.zero_()
-            # so that the call is queued before its turn comes
-            torch.cuda._sleep(100_000)
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            call()
-            end.record()
-            pairs.append((start, end))
-        torch.cuda.synchronize()
-        return [1e3 * start.elapsed_time(end) for start, end in pairs]
-
-    def __call__(self, call) -> dict:
-        """`cold`, `warm` and `eager` (queueing included) in microseconds."""
-        call()
-        first = self._event_times(call, 1, cold=True)[0]
-        repeats = int(max(3, min(30, 1e6 * self.seconds / 3 / (first + 250))))
-        times = dict(cold=statistics.median(self._event_times(call, repeats, True)))
-        count = int(max(1, min(20, 1e6 * self.seconds / 10 / first)))
-        start = time.perf_counter()
-        for _ in range(count):
-            call()
-        torch.cuda.synchronize()
-        times['eager'] = 1e6 * (time.perf_counter() - start) / count
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for _ in range(count):
-                call()
-        graph.replay()
-        replays = self._event_times(graph.replay, 3, cold=False)
-        times['warm'] = statistics.median(replays) / count
-        return times
+# the grid of the crossovers, and the channels of a network at each side of a map
+KERNELS = (7, 9, 13, 31, 63)
+CHANNELS = {7: 768, 14: 384, 28: 192, 56: 96, 112: 48}
+BATCHES = (64, 8, 1)
 
 
-def library_call(layout, name, x, w, grad):
-    """A pass by torch's own convolution, with maps in a memory format."""
-    x, grad = (t.contiguous(memory_format=layout) for t in (x, grad))
-    padding, groups = [w.shape[2] // 2, w.shape[3] // 2], len(w)
-    if name == 'forward':
-        return lambda: F.conv2d(x, w, padding=padding, groups=groups)
-    mask = [name == 'dx', name == 'dw', False]
-    return lambda: torch.ops.aten.convolution_backward(
-        grad, x, w, None, [1, 1], padding, [1, 1], False, [0, 0], groups, mask
-    )
-
-
-def our_call(name, x, w, grad):
-    """A pass by the compiled operators."""
-    ext = torch.ops.smpconv_mm_ext
-    if name == 'dw':
-        return lambda: ext.depthwise_conv2d_weight(x, grad, *w.shape[2:])
-    if name == 'dx':
-        return lambda: ext.depthwise_conv2d(grad, w.flip(2, 3), None)
-    return lambda: ext.depthwise_conv2d(x, w, None)
-
-
-CONTENDERS = {
-    'ours': our_call,
-    'nchw': lambda *a: library_call(torch.contiguous_format, *a),
-    'channels_last': lambda *a: library_call(torch.channels_last, *a),
-}
-
-
-def make(batch, channels, side, kernel, dtype):
-    maps = torch.randn(2, batch, channels, side, side, device='cuda').to(dtype)
-    weight = torch.randn(channels, 1, kernel, kernel, device='cuda') / kernel
-    return maps[0], weight.to(dtype), maps[1]
-
-
-class Rows:
-    """Writes rows of JSON as they come; knows when to stop."""
-
-    def __init__(self, path, deadline):
-        self.file = open(path, 'a') if path else None
-        self.deadline = deadline
-
-    def late(self) -> bool:
-        return time.monotonic() > self.deadline
-
-    def add(self, part, **row):
-        numbers = {
-            k: float(f'{v:.5g}') if isinstance(v, float) else v for k, v in row.items()
-        }
-        line = json.dumps(dict(part=part, **numbers))
-        print(line, flush=True)
-        if self.file:
-            self.file.write(line + '\n')
-            self.file.flush()
-
-
-def environment() -> dict:
-    def said(*command):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        except OSError:
-            return ''
-        return done.stdout.strip()
-
-    query = '--query-gpu=driver_version,clocks.max.sm,clocks.max.mem,power.limit'
-    return dict(
-        device=torch.cuda.get_device_name(),
-        capability='{}.{}'.format(*torch.cuda.get_device_capability()),
-        torch=torch.__version__,
-        cuda=torch.version.cuda,
-        cudnn=torch.backends.cudnn.version(),
-        tf32=torch.backends.cudnn.allow_tf32,
-        driver=said('nvidia-smi', query, '--format=csv,noheader'),
-        commit=said('git', 'describe', '--always', '--dirty'),
-        python=sys.version.split()[0],
-    )
+def contender(name: str, which: str, x, weight, grad):
+    if name == 'channels_last':
+        x, grad = gpu.channels_last(x, grad)
+    return (gpu.ours if name == 'ours' else gpu.library)(which, x, weight, grad)
 
 
 def ceilings(rows, timer):
-    """A copy of 1 GB and a matrix product: what the GPU can do at most."""
     source = torch.empty(512 * 2**20, dtype=torch.uint8, device='cuda')
     target = torch.empty_like(source)
-    took = timer(lambda: target.copy_(source))
-    rows.add(
-        'ceilings', what='copy', TB_s=2 * source.numel() / took['cold'] / 1e6, **took
-    )
-    for dtype, tf32 in (
-        (torch.bfloat16, False),
-        (torch.float32, True),
-        (torch.float32, False),
+    took = timer.cold(lambda: target.copy_(source))
+    rows.add('ceilings', what='copy', cold=took, TB_s=2 * source.numel() / took / 1e6)
+    for what, dtype, tf32 in (
+        ('bfloat16', torch.bfloat16, False),
+        ('tf32', torch.float32, True),
+        ('float32', torch.float32, False),
     ):
         a, b = torch.randn(2, 8192, 8192, device='cuda').to(dtype)
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        took = timer(lambda: a @ b)  # noqa: B023
-        what = f'{str(dtype)[6:]}{" tf32" if tf32 else ""} product'
-        rows.add('ceilings', what=what, TFLOPs=2 * 8192**3 / took['cold'] / 1e6, **took)
+        took = timer.cold(lambda: a @ b)  # noqa: B023
+        what = f'{what} product'
+        rows.add('ceilings', what=what, cold=took, TFLOPs=2 * 8192**3 / took / 1e6)
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def shapes(rows, timer):
-    """The stages of SMPNet-T, batch 64: ours, then torch's own convolution."""
-    for contender in CONTENDERS:
-        for dtype in (torch.bfloat16, torch.float32):
-            for channels, side, kernel in STAGES:
-                tensors = make(64, channels, side, kernel, dtype)
-                for name in PASSES:
-                    if rows.late():
-                        return
-                    row = dict(
-                        contender=contender,
-                        dtype=str(dtype)[6:],
-                        batch=64,
-                        channels=channels,
-                        side=side,
-                        kernel=kernel,
-                        which=name,
-                    )
-                    try:
-                        row.update(timer(CONTENDERS[contender](name, *tensors)))
-                    except RuntimeError as error:
-                        row['error'] = str(error).split('\n')[0]
-                    rows.add('shapes', **row)
+def stages(rows, timer, name: str):
+    torch.backends.cudnn.benchmark = True
+    for dtype, (channels, side, kernel) in product(DTYPES, STAGES):
+        tensors = gpu.make(64, channels, side, kernel, dtype)
+        for which in PASSES:
+            if rows.late():
+                return
+            row = dict(contender=name, dtype=dtype_name(dtype), batch=64)
+            row.update(channels=channels, side=side, kernel=kernel, which=which)
+            try:
+                row.update(timer.all(contender(name, which, *tensors)))
+            except RuntimeError as error:
+                row['error'] = str(error).split('\n')[0]
+            rows.add('stages', **row)
 
 
 def names(rows, timer):
-    """The GPU kernels behind each pass, with their times in a single call."""
-    cases = [
-        (contender, dtype, stage, name)
-        for contender in CONTENDERS
-        for dtype in (torch.bfloat16, torch.float32)
-        for stage in STAGES
-        for name in PASSES
+    """The GPU kernels of each pass, how often each ran and its microseconds."""
+    torch.backends.cudnn.benchmark = True
+    cases = list(product(('ours', 'nchw', 'channels_last'), DTYPES, STAGES, PASSES))
+    calls = [
+        contender(name, which, *gpu.make(16, *stage, dtype))
+        for name, dtype, stage, which in cases
     ]
-    calls = []
-    for contender, dtype, stage, name in cases:
-        call = CONTENDERS[contender](name, *make(16, *stage, dtype))
+    for call in calls:
         call()
-        calls.append(call)
     torch.cuda.synchronize()
     activities = [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profile:
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
         for call in calls:
             torch.cuda._sleep(1000)  # its kernel separates the cases
             call()
         torch.cuda.synchronize()
     found = []
-    kernels = [e for e in profile.events() if e.device_type.name == 'CUDA']
-    for event in sorted(kernels, key=lambda e: e.time_range.start):
+    events = [e for e in profile.events() if e.device_type.name == 'CUDA']
+    for event in sorted(events, key=lambda e: e.time_range.start):
         if 'spin_kernel' in event.name:
-            found.append([])
+            found.append((Counter(), Counter()))
         elif found:
-            found[-1].append([event.name[:160], event.time_range.elapsed_us()])
-    for (contender, dtype, stage, name), seen in zip(cases, found):
-        rows.add(
-            'names',
-            contender=contender,
-            dtype=str(dtype)[6:],
-            stage=stage,
-            which=name,
-            kernels=seen,
-        )
+            short = event.name.split('(')[0][:100]
+            found[-1][0][short] += 1
+            found[-1][1][short] += event.time_range.elapsed_us()
+    for (name, dtype, stage, which), (count, took) in zip(cases, found):
+        kernels = [[k, count[k], round(took[k], 1)] for k in count]
+        row = dict(contender=name, dtype=dtype_name(dtype), stage=stage, which=which)
+        rows.add('names', **row, batch=16, kernels=kernels)
+
+
+def crossovers(rows, timer):
+    """Warm times of a pass: of ours, of torch's, and of each on channels-last maps.
+
+    torch's is left out where a first call takes four times as long as ours.
+    """
+    torch.backends.cudnn.benchmark = False  # as torch sets it
+    for dtype, batch, kernel, side in product(DTYPES, BATCHES, KERNELS, CHANNELS):
+        channels = CHANNELS[side]
+        x, weight, grad = gpu.make(batch, channels, side, kernel, dtype)
+        last = gpu.channels_last(x, grad)
+        for which in PASSES:
+            if rows.late():
+                return
+            row = dict(dtype=dtype_name(dtype), batch=batch, channels=channels)
+            row.update(side=side, kernel=kernel, which=which)
+            mine = gpu.ours(which, x, weight, grad)
+            row['ours'] = timer.warm(mine)
+            row['ours_channels_last'] = timer.warm(
+                gpu.ours(which, last[0], weight, last[1])
+            )
+            for name in ('nchw', 'channels_last'):
+                call = contender(name, which, x, weight, grad)
+                row[name] = timer.rough(call)[0]
+                if row[name] < 4 * timer.rough(mine)[0]:
+                    row[name] = timer.warm(call)
+            rows.add('crossovers', **row)
 
 
 def once(rows, timer):
-    """Each pass of the first and last stage in bfloat16, once: for a profiler."""
+    """Each pass of the first and the last stage in bfloat16, once: to be profiled."""
     for stage in (STAGES[0], STAGES[3]):
-        tensors = make(64, *stage, torch.bfloat16)
-        for name in PASSES:
-            CONTENDERS['ours'](name, *tensors)()
+        tensors = gpu.make(64, *stage, torch.bfloat16)
+        for which in PASSES:
+            gpu.ours(which, *tensors)()
     torch.cuda.synchronize()
 
 
-PARTS = dict(ceilings=ceilings, shapes=shapes, names=names, once=once)
+PARTS = dict(
+    ceilings=ceilings,
+    ours=lambda *args: stages(*args, 'ours'),
+    nchw=lambda *args: stages(*args, 'nchw'),
+    channels_last=lambda *args: stages(*args, 'channels_last'),
+    names=names,
+    crossovers=crossovers,
+    once=once,
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = gpu.parser(__doc__)
     parser.add_argument('parts', nargs='+', choices=PARTS)
-    parser.add_argument('--json', help='rows are added to this file')
-    parser.add_argument('--seconds', type=float, default=0.1, help='a measurement')
-    parser.add_argument('--deadline', type=float, default=600, help='of all, in s')
     args = parser.parse_args()
-    rows = Rows(args.json, time.monotonic() + args.deadline)
-    if not torch.cuda.is_available():
-        sys.exit('bench_gpu.py: torch sees no GPU')
-    from smpconv_mm.ops.extension import why_not
-
-    if why_not('cuda') is not None:
-        sys.exit(f'bench_gpu.py: {why_not("cuda")}')
-    torch.backends.cudnn.benchmark = True
-    timer = Timer(args.seconds)
+    rows, timer = gpu.start(args)
     if args.parts != ['once']:
-        rows.add('environment', **environment())
+        rows.add_environment()
     for part in args.parts:
         if not rows.late():
             PARTS[part](rows, timer)

@@ -5,13 +5,12 @@ Times are medians in milliseconds of value and gradients.
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 import torch
 
 from smpconv_mm import ops
-from smpconv_mm.apis.benchmark import environment, measure, table, write
+from smpconv_mm.apis.benchmark import finish, options, run, settings, start
 from smpconv_mm.ops import dispatch
 
 # name, sets of points, slices, points, size, radius, normalize
@@ -34,19 +33,11 @@ def step(backend, tensors, size, normalize, grad):
     torch.autograd.grad(kernel, tensors, grad)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
-    )
-    parser.add_argument('--threads', type=int, default=2, help='of the CPU')
-    parser.add_argument('--seconds', type=float, default=1.0, help='per measurement')
-    parser.add_argument('--json', help='write the results here')
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    print(environment(args.device))
-    rows = []
-    for name, groups, slices, points, size, radius, normalize in CASES:
+def main(argv: list[str] | None = None) -> None:
+    args = start(options(__doc__), argv)
+
+    def prepare(case, backend):
+        groups, slices, points, size, radius, normalize = case
         torch.manual_seed(0)
         tensors = (
             torch.rand(groups, points, len(size), device=args.device) * 2 - 1,
@@ -56,16 +47,17 @@ def main() -> None:
         tensors = [t.requires_grad_() for t in tensors]
         auto = dispatch.choose('smp_kernel', 'auto', *tensors, size, normalize).name
         grad = torch.randn(groups, slices, *size, device=args.device)
-        times = {}
-        for backend in ops.backends('smp_kernel'):
-            function = partial(step, backend, tensors, size, normalize, grad)
-            times[backend] = measure(function, args.device, args.seconds)
-        row = dict(case=name, places='x'.join(map(str, size)), points=points, auto=auto)
-        row.update(times)
-        row['x of auto'] = times['dense'] / times[auto]
-        rows.append(row)
-    print(table(rows))
-    write(args.json, args.device, rows)
+        call = partial(step, backend, tensors, size, normalize, grad)
+        return dict(step=call, chosen='auto' if auto == backend else '')
+
+    rows = run(
+        {name: case for name, *case in CASES},
+        {name: name for name in ops.backends('smp_kernel')},
+        prepare,
+        **settings(args),
+        base='dense',
+    )
+    finish(rows, args)
 
 
 if __name__ == '__main__':

@@ -9,62 +9,58 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from smpconv_mm.apis.benchmark import (
-    environment,
-    measure,
-    network_options,
-    table,
-    write,
-)
+from smpconv_mm.apis.benchmark import finish, options, run, settings, start
 from smpconv_mm.models import SMPNet
 from smpconv_mm.ops import use_backend
-from smpconv_mm.ops.dispatch import register_backend
+from smpconv_mm.ops.dispatch import Backend, register_backend
 
 
-@register_backend('depthwise_conv2d', 'nchw')
-def nchw(input, weight, bias):
-    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
-    input = input.contiguous()
-    return F.conv2d(input, weight, bias, padding=padding, groups=len(weight))
+class Nchw(Backend):
+    """torch's convolution of contiguous maps, as other packages call it."""
+
+    name = 'nchw'
+
+    def run(self, input, weight, bias):
+        padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+        input = input.contiguous()
+        return F.conv2d(input, weight, bias, padding=padding, groups=len(weight))
 
 
-def main() -> None:
-    parser = network_options(__doc__)
-    parser.add_argument('--seconds', type=float, default=5.0, help='per measurement')
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.backends.cudnn.benchmark = True
-    batch = args.batch or (8 if args.device == 'cpu' else 64)
-    print(environment(args.device), f'batch {batch}')
+register_backend('depthwise_conv2d', Nchw())
 
+
+def main(argv: list[str] | None = None) -> None:
+    args = start(options(__doc__, 'arch', 'batch', 'size', seconds=5.0), argv)
     torch.manual_seed(0)
     model = SMPNet(args.arch).to(args.device)
     optimizer = torch.optim.AdamW(model.parameters())
-    images = torch.randn(batch, 3, args.size, args.size, device=args.device)
+    images = torch.randn(args.batch, 3, args.size, args.size, device=args.device)
 
-    def step():
-        optimizer.zero_grad()
-        model(images)[-1].square().mean().backward()
-        optimizer.step()
-
-    @torch.no_grad()
-    def infer():
-        return model(images)
-
-    rows = []
-    for name, backend in dict(ours='auto', nchw='nchw').items():
-        with use_backend('depthwise_conv2d', backend):
+    def prepare(_, backend):
+        def step():
             model.train()
-            row = dict(contender=name, step=measure(step, args.device, args.seconds))
-            model.eval()
-            row['inference'] = measure(infer, args.device, args.seconds)
-        rows.append(row)
-        print(row, flush=True)
-    for row in rows:
-        for key in ('step', 'inference'):
-            row[f'{key} x'] = rows[-1][key] / row[key]
-    print('\n' + table(rows))
-    write(args.json, args.device, rows)
+            optimizer.zero_grad()
+            with use_backend('depthwise_conv2d', backend):
+                model(images)[-1].square().mean().backward()
+            optimizer.step()
+
+        @torch.no_grad()
+        def infer():
+            if model.training:  # else its kernels are kept
+                model.eval()
+            with use_backend('depthwise_conv2d', backend):
+                return model(images)
+
+        return dict(step=step, inference=infer)
+
+    rows = run(
+        {f'SMPNet {args.arch}, batch {args.batch}': None},
+        dict(ours='auto', nchw='nchw'),
+        prepare,
+        **settings(args),
+        base='nchw',
+    )
+    finish(rows, args)
 
 
 if __name__ == '__main__':

@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -27,7 +25,14 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DistributedDataParallel
 
-from smpconv_mm.apis.benchmark import environment, network_options, table, write
+from smpconv_mm.apis.benchmark import (
+    finish,
+    forget_peak,
+    memory,
+    options,
+    run,
+    start,
+)
 from smpconv_mm.models import SMPNet
 from smpconv_mm.models.backbones.smpnet import ConvFFN, SMPBlock
 
@@ -46,23 +51,6 @@ ROWS: dict[str, set[str]] = {
 }
 
 
-def memory(device: str, key: str) -> float:
-    """MiB in use (``'VmRSS'``) or at most in use (``'VmHWM'``)."""
-    if device == 'cuda':
-        peak = key == 'VmHWM'
-        used = torch.cuda.max_memory_allocated if peak else torch.cuda.memory_allocated
-        return used() / 2**20
-    status = Path('/proc/self/status').read_text()
-    return int(re.search(rf'{key}:\s+(\d+) kB', status).group(1)) / 1024
-
-
-def forget_peak(device: str) -> None:
-    if device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        Path('/proc/self/clear_refs').write_text('5')
-
-
 def wrap(model: nn.Module, options: set[str], device: str) -> nn.Module:
     """Compile or distribute the model."""
     if 'ddp' in options:
@@ -79,8 +67,8 @@ def wrap(model: nn.Module, options: set[str], device: str) -> nn.Module:
     return model
 
 
-def measure(args: argparse.Namespace) -> dict:
-    """Measure one row in this process."""
+def contend(args: argparse.Namespace) -> dict:
+    """Measure one row in this process, or in this one of two."""
     options = ROWS[args.row]
     world = int(os.environ.get('WORLD_SIZE', 1))
     device = args.device
@@ -90,7 +78,7 @@ def measure(args: argparse.Namespace) -> dict:
             device = f'cuda:{os.environ["LOCAL_RANK"]}'
             torch.cuda.set_device(device)
         dist.init_process_group('gloo' if device == 'cpu' else 'nccl')
-    before = memory(args.device, 'VmRSS')
+    before = memory(args.device)
     torch.manual_seed(0)
     model = SMPNet(args.arch, with_cp='with_cp' in options).to(device)
     if 'channels_last' in options:
@@ -125,9 +113,8 @@ def measure(args: argparse.Namespace) -> dict:
     forget_peak(args.device)
     times = [seconds() for _ in range(args.steps)]
     row = {
-        'option': args.row,
         'ms': 1e3 * statistics.median(times) * (world if device == 'cpu' else 1),
-        'MiB': memory(args.device, 'VmHWM') - before,
+        'MiB': memory(args.device, peak=True) - before,
         'first step s': first,
     }
     if world > 1:
@@ -136,38 +123,38 @@ def measure(args: argparse.Namespace) -> dict:
     return row
 
 
-def main() -> None:
-    parser = network_options(__doc__)
+def in_processes(args: argparse.Namespace, row: str) -> dict | None:
+    """Measure a row in a process of its own, or in two."""
+    command = [sys.executable]
+    if ROWS[row] & {'ddp', 'fsdp'}:
+        if args.device == 'cuda' and torch.cuda.device_count() < 2:
+            return None
+        command += ['-m', 'torch.distributed.run', '--standalone']
+        command += ['--local-addr=127.0.0.1', '--nproc_per_node=2']
+    command += [__file__, '--row', row]
+    for key in ('device', 'arch', 'batch', 'size', 'threads', 'steps'):
+        command += [f'--{key}', str(getattr(args, key))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = options(__doc__, 'arch', 'batch', 'size', rounds=1)
     parser.add_argument('--steps', type=int, default=5, help='measured steps')
     parser.add_argument('--row', choices=ROWS, help='measure this row only')
-    args = parser.parse_args()
-    args.batch = args.batch or (8 if args.device == 'cpu' else 64)
+    args = start(parser, argv)
     if args.row:
-        row = measure(args)
+        row = contend(args)
         if int(os.environ.get('RANK', 0)) == 0:
             print(json.dumps(row), flush=True)
         return
-    torch.set_num_threads(args.threads)
-    print(environment(args.device), f'batch {args.batch}')
-    rows = []
-    for name, options in ROWS.items():
-        command = [sys.executable]
-        if options & {'ddp', 'fsdp'}:
-            if args.device == 'cuda' and torch.cuda.device_count() < 2:
-                continue
-            command += ['-m', 'torch.distributed.run', '--standalone']
-            command += ['--local-addr=127.0.0.1', '--nproc_per_node=2']
-        command += [__file__, '--row', name]
-        for key in ('device', 'arch', 'batch', 'size', 'threads', 'steps'):
-            command += [f'--{key}', str(getattr(args, key))]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(rows[-1], flush=True)
-    for row in rows:
-        row['time ratio'] = row['ms'] / rows[0]['ms']
-        row['memory ratio'] = row['MiB'] / rows[0]['MiB']
-    print('\n' + table(rows))
-    write(args.json, args.device, rows)
+    rows = run(
+        {f'SMPNet {args.arch}, batch {args.batch}': args},
+        {name: name for name in ROWS},
+        in_processes,
+        ratios=('ms', 'MiB'),
+    )
+    finish(rows, args)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,8 @@ Of a detector or segmenter the backbone is exported. Images are normalised by th
 caller.
 """
 
+from __future__ import annotations
+
 import argparse
 
 from mmengine.config import DictAction
@@ -12,7 +14,7 @@ from smpconv_mm.apis.export import export_file
 from smpconv_mm.errors import plain_errors
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of the model')
     parser.add_argument('checkpoint', help='its checkpoint, training or deploy form')
@@ -32,7 +34,7 @@ def main() -> None:
         '--fp16', action='store_true', help='weights and computation in float16'
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         done = export_file(
             args.config,

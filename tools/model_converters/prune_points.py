@@ -4,6 +4,8 @@ Without --threshold only points without any effect go, and the model computes wh
 it did before. The result is used with the same config.
 """
 
+from __future__ import annotations
+
 import argparse
 
 from mmengine.config import DictAction
@@ -16,7 +18,7 @@ from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import short_name
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of the training form')
     parser.add_argument('checkpoint', help='its checkpoint')
@@ -31,7 +33,7 @@ def main() -> None:
         '--no-validate', action='store_true', help='do not measure accuracy'
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         layers, before, after = prune_file(
             load_config(args.config, args.cfg_options),

@@ -1,17 +1,19 @@
 """Bring a checkpoint into deploy form: plain convolutions with bias."""
 
+from __future__ import annotations
+
 import argparse
 
 from smpconv_mm.convert.files import reparameterize_file
 from smpconv_mm.errors import plain_errors
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of the training form')
     parser.add_argument('checkpoint', help='its checkpoint')
     parser.add_argument('dst', help='file to write')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         error = reparameterize_file(args.config, args.checkpoint, args.dst)
     print(

@@ -4,6 +4,8 @@ The averaged weights (state_dict_ema) are taken where the file has them: the
 published accuracy is theirs.
 """
 
+from __future__ import annotations
+
 import argparse
 
 from rich.console import Console
@@ -14,7 +16,7 @@ from smpconv_mm.convert.files import convert_smpconv_file
 from smpconv_mm.errors import plain_errors
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('src', help='checkpoint of the original project')
     parser.add_argument('dst', help='file to write')
@@ -23,7 +25,7 @@ def main() -> None:
         '--raw', action='store_true', help='take state_dict, not state_dict_ema'
     )
     parser.add_argument('--keys', action='store_true', help='list every entry')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         report, source, config = convert_smpconv_file(
             args.src, args.dst, args.task, averaged=not args.raw

@@ -1,26 +1,30 @@
 """Draw samples of a dataset as the model gets them."""
 
+from __future__ import annotations
+
 import argparse
 
 from mmengine.config import DictAction
 
-from smpconv_mm.engine.config import check_data, load_config
+from smpconv_mm.engine.config import load_config, preprocessor_of
+from smpconv_mm.engine.runner import build_dataset
 from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import draw_samples, save_figure
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--phase', choices=['train', 'val', 'test'], default='train')
     parser.add_argument('--number', type=int, default=24, help='how many samples')
     parser.add_argument('--out', default='samples.png', help='picture to write')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         cfg = load_config(args.config, args.cfg_options)
-        check_data(cfg, (args.phase,))
-        save_figure(draw_samples(cfg, args.phase, args.number), args.out)
+        dataset = build_dataset(cfg, args.phase)
+        bgr = preprocessor_of(cfg).get('to_rgb', False)
+        save_figure(draw_samples(dataset, args.number, bgr), args.out)
     print(f'samples drawn in {args.out}')
 
 

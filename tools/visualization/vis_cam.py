@@ -1,16 +1,20 @@
 """Draw where a classifier looks: class activation maps."""
 
+from __future__ import annotations
+
 import argparse
 
 from mmengine.config import DictAction
 
-from smpconv_mm.engine.config import check_data, load_config
+from smpconv_mm.apis.inference import load_classifier, read_image
+from smpconv_mm.apis.inputs import dataset_images
+from smpconv_mm.engine.config import load_config
 from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import save_figure
 from smpconv_mm.visualization.cam import METHODS, draw_activations
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file of a classifier')
     parser.add_argument('checkpoint', help='its checkpoint')
@@ -22,20 +26,16 @@ def main() -> None:
     parser.add_argument('--category', type=int, help='class; by default the likeliest')
     parser.add_argument('--device', help='e.g. cpu or cuda:0')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         cfg = load_config(args.config, args.cfg_options)
-        if not args.images:
-            check_data(cfg, ('test',))
+        images = [read_image(path) for path in args.images]
         figure = draw_activations(
-            cfg,
-            args.checkpoint,
-            args.images,
-            args.number,
+            load_classifier(cfg, args.checkpoint, args.device),
+            images or list(dataset_images(cfg, args.number)),
             args.method,
             args.layer,
             args.category,
-            args.device,
         )
         save_figure(figure, args.out)
     print(f'activation maps drawn in {args.out}')

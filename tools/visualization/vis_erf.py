@@ -4,6 +4,8 @@ The field is what the centre of the last map depends on, over images of the test
 dataset; without its data, over noise.
 """
 
+from __future__ import annotations
+
 import argparse
 
 import torch
@@ -12,13 +14,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from smpconv_mm.apis.inputs import images_for
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model, initialise
 from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import erf, save_figure
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'models',
@@ -33,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-images', type=int, default=50)
     parser.add_argument('--device', help='e.g. cpu or cuda:0')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.size < 8 or args.num_images < 1:
         parser.error('--size must be at least 8 and --num-images at least 1')
     pairs = []
@@ -48,8 +51,8 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     table = Table('model', title='side of the square (share of the input) that holds')
     for threshold in erf.THRESHOLDS:
@@ -62,7 +65,7 @@ def main() -> None:
             if not checkpoint:
                 initialise(backbone)
             backbone.requires_grad_(False)
-            images, words = erf.images_for(cfg, args.num_images, args.size, device)
+            images, words = images_for(cfg, args.num_images, args.size, device)
             title = config.rpartition('/')[2].removesuffix('.py')
             print(f'{title}: {words}')
             images = track(images, title, total=args.num_images)

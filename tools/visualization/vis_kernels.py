@@ -1,5 +1,7 @@
 """Draw the kernels of a model, and the points that make them."""
 
+from __future__ import annotations
+
 import argparse
 
 from mmengine.config import DictAction
@@ -10,7 +12,7 @@ from smpconv_mm.errors import UsageError, plain_errors
 from smpconv_mm.visualization import draw_kernels, save_figure
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='without one: initial kernels')
@@ -18,7 +20,7 @@ def main() -> None:
     parser.add_argument('--layers', type=int, default=8, help='layers at most')
     parser.add_argument('--channels', type=int, default=5, help='channels a layer')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     with plain_errors():
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg, args.checkpoint)

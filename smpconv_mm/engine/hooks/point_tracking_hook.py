@@ -14,7 +14,6 @@ from torch import nn
 from smpconv_mm.checkpoint import load, save
 from smpconv_mm.layers import SMPKernel, points_outside
 from smpconv_mm.registry import HOOKS
-from smpconv_mm.visualization import draw_trajectories, save_figure, short_name
 
 
 @HOOKS.register_module()
@@ -102,6 +101,9 @@ class PointTrackingHook(Hook):
     @master_only
     @torch.no_grad()
     def _record(self, runner: Runner, step: int) -> None:
+        # a training without this hook does without matplotlib
+        from smpconv_mm.visualization import draw_trajectories, save_figure, short_name
+
         kernels = _kernels(runner)
         self._steps.append(step)
         scalars, means = {}, torch.zeros(3)

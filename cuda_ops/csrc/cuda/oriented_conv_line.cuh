@@ -1,0 +1,222 @@
+// An oriented kernel as the kernels on a GPU see it: the pixels of a line, and the
+// strips of outputs that a thread sums.
+//
+// A thread computes a strip of Strip outputs one step of the line apart. Where the next
+// tap is one step further along, all but one of the inputs that it needs are those of
+// the tap before: such taps are a run, and cost one load for Strip products. Taps on
+// one pixel are added up before.
+#pragma once
+
+#include "primitives.cuh"
+
+namespace smpconv_mm {
+
+constexpr int kMostLineTaps = 63;
+constexpr int kLineThreads = 512;  // most of a block
+
+// One pass: `target` is summed from `source` on a grid, whose place (y, x) is pixel
+// (y, x) / spread of the source, if that is whole, and on which target (p, q) is
+// centred at (p, q) * stride.
+struct LinePass {
+  int batch, channels, taps;
+  int source_height, source_width, spread;
+  int target_height, target_width, stride;
+  bool mirrored;       // offsets are negated
+  bool channels_last;  // of both maps
+};
+
+struct LineTile {
+  int rows, columns, row_tiles, column_tiles;  // of the target
+  int channels, channel_groups, images, jobs, parts;
+  int channel_warps, pass_channels;  // warps of a channel; channels that work at once
+  int region, grad_region;           // floats of a channel's maps
+  int threads, shared;
+};
+
+struct Run {
+  int offset, length;  // of the first pixel from the centre; pixels
+};
+
+struct alignas(16) Line {
+  int runs, pixels;
+  int row_step, column_step;  // between the outputs of a strip
+  int row_reach, column_reach;
+  int pitch, plane;   // floats of a row and of a map in shared memory
+  int lanes, strips;  // neighbouring threads; strips of a map behind each other
+  Run run[kMostLineTaps + 1];
+  float value[kMostLineTaps + 1];  // of a pixel: its taps' sum, or their gradient
+  int pixel[kMostLineTaps + 1];    // of a tap, or -1 if it never meets the map
+  int row[kMostLineTaps + 1], column[kMostLineTaps + 1];  // offsets of a tap
+};
+
+__device__ __forceinline__ uint64_t ballot(bool low, bool high) {
+  const uint64_t upper = __ballot_sync(~0u, high);
+  return upper << 32 | __ballot_sync(~0u, low);
+}
+
+__device__ __forceinline__ int count_bits(uint64_t bits) {
+#if defined(SMPCONV_MM_EMULATED)
+  return __builtin_popcountll(bits);
+#else
+  return __popcll(bits);
+#endif
+}
+
+__device__ __forceinline__ int sign(int value) { return (value > 0) - (value < 0); }
+__device__ __forceinline__ int magnitude(int value) { return value < 0 ? -value : value; }
+
+// The smallest number from `least` on that is `rest` modulo `modulus`.
+__host__ __device__ constexpr int next_with_rest(int least, int rest, int modulus) {
+  return least + (((rest - least) % modulus) + modulus) % modulus;
+}
+
+// A warp makes the line of a channel. Offsets are those of the definition: sine and
+// cosine rounded to float, a float product, rounded toward zero.
+template <int Strip, typename T>
+__device__ void make_line(Line& line, float angle, const T* weight, const LinePass& s,
+                          const LineTile& t) {
+  const int lane = threadIdx.x % kWarpSize, centre = s.taps / 2;
+  const int height = larger(s.source_height, s.target_height);
+  const int width = larger(s.source_width, s.target_width);
+  const bool finite = angle - angle == 0.f;
+  const double exact = finite ? angle : 0.f;
+  const float sine = static_cast<float>(sin(exact));
+  const float cosine = static_cast<float>(cos(exact));
+  bool kept[2], fresh[2], cut[2];
+  int down[2], right[2];  // from the tap before
+  for (int e = 0; e < 2; ++e) {
+    const int tap = lane + e * kWarpSize;
+    const float distance = static_cast<float>(s.mirrored ? centre - tap : tap - centre);
+    const int y = static_cast<int>(-sine * distance);
+    const int x = static_cast<int>(cosine * distance);
+    kept[e] = tap < s.taps && magnitude(y) < height && magnitude(x) < width;
+    line.row[tap] = y, line.column[tap] = x;
+  }
+  __syncwarp();
+  const uint64_t all = ballot(kept[0], kept[1]);
+  const int first = centre - count_bits(all) / 2;  // symmetric about the centre
+  for (int e = 0; e < 2; ++e) {
+    const int tap = lane + e * kWarpSize;
+    down[e] = tap > first && kept[e] ? line.row[tap] - line.row[tap - 1] : 0;
+    right[e] = tap > first && kept[e] ? line.column[tap] - line.column[tap - 1] : 0;
+    fresh[e] = kept[e] && (tap == first || down[e] != 0 || right[e] != 0);
+  }
+  const uint64_t pixels = ballot(fresh[0], fresh[1]);
+  const int tall = count_bits(ballot(down[0] && !right[0], down[1] && !right[1]));
+  const int flat = count_bits(ballot(!down[0] && right[0], !down[1] && right[1]));
+  const int slanted = count_bits(ballot(down[0] && right[0], down[1] && right[1]));
+  int row_step = -sign(line.row[first]), column_step = -sign(line.column[first]);
+  const bool together = s.stride == 1 && count_bits(pixels) > 1;
+  if (!together || (tall >= flat && tall >= slanted)) {
+    column_step = 0;
+    if (!together) row_step = 1;
+  } else if (flat >= slanted) {
+    row_step = 0;
+  }
+  for (int e = 0; e < 2; ++e) {
+    const int tap = lane + e * kWarpSize;
+    cut[e] = fresh[e] && (tap == first || !together || down[e] != row_step ||
+                          right[e] != column_step);
+  }
+  const uint64_t cuts = ballot(cut[0], cut[1]);
+
+  const int row_reach = magnitude(line.row[first]);
+  const int column_reach = magnitude(line.column[first]);
+  const bool along_rows = row_step == 0;  // a strip lies in a row
+  const int lanes = along_rows ? t.rows : t.columns + (column_step != 0 ? Strip : 0);
+  const int strips = ceil_div(along_rows ? t.columns : t.rows, Strip);
+  // Threads of a warp shall find their inputs in different banks.
+  int pitch = (t.columns - 1) * s.stride + 1 + 2 * column_reach;
+  if (along_rows) {
+    pitch |= 1;
+  } else if (strips > 1 && s.stride == 1) {
+    const unsigned good =
+        __ballot_sync(~0u, lane < 16 && ((pitch + lane) * Strip - lanes) % 32 == 0);
+    pitch += good == 0 ? 0 : count_bits((good & (0u - good)) - 1);
+  }
+  const int rows = ((along_rows ? t.rows : round_up(t.rows, Strip)) - 1) * s.stride + 1 +
+                   2 * row_reach;
+  for (int e = 0; e < 2; ++e) {
+    const int tap = lane + e * kWarpSize;
+    const uint64_t before = (uint64_t(1) << tap) - 1;
+    const int pixel = count_bits(pixels & before), run = count_bits(cuts & before);
+    if (kept[e]) line.pixel[tap] = fresh[e] ? pixel : pixel - 1;
+    if (!kept[e]) line.pixel[tap] = -1;
+    if (fresh[e]) {
+      float sum = 0.f;
+      if (weight != nullptr) {
+        sum = to_float(weight[tap]);
+        for (int next = tap + 1; next < first + count_bits(all); ++next) {
+          if (line.row[next] != line.row[tap] || line.column[next] != line.column[tap]) break;
+          sum += to_float(weight[next]);
+        }
+        if (!finite) sum = angle - angle;  // NaN, not hidden
+      }
+      line.value[pixel] = sum;
+    }
+    if (cut[e]) {
+      int length = 1;  // pixels to before the next cut
+      for (int next = tap + 1; next < s.taps && !(cuts >> next & 1); ++next)
+        length += pixels >> next & 1;
+      line.run[run].offset = line.row[tap] * pitch + line.column[tap];
+      line.run[run].length = length;
+    }
+  }
+  if (lane == 0) {
+    line.runs = count_bits(cuts), line.pixels = count_bits(pixels);
+    line.row_step = row_step, line.column_step = column_step;
+    line.row_reach = row_reach, line.column_reach = column_reach;
+    line.pitch = pitch, line.lanes = lanes, line.strips = strips;
+    line.plane = next_with_rest(rows * pitch, along_rows ? t.rows * pitch : lanes, 32);
+  }
+  __syncwarp();
+}
+
+// Where a thread's strip lies in the target's tile of an image.
+struct Strip {
+  int image, row, column;  // of its first output
+};
+
+template <int Length>
+__device__ __forceinline__ Strip find_strip(const Line& line, int task) {
+  const int lane = task % line.lanes, rest = task / line.lanes;
+  const int along = rest % line.strips * Length;
+  Strip strip{rest / line.strips, 0, 0};
+  if (line.row_step == 0) {
+    strip.row = lane;
+    strip.column = along + (line.column_step < 0 ? Length - 1 : 0);
+  } else {
+    strip.row = along + (line.row_step < 0 ? Length - 1 : 0);
+    strip.column = lane - (line.column_step > 0 ? Length - 1 : 0);
+  }
+  return strip;
+}
+
+// Calls body(pixel, inputs) for every pixel of the line, where inputs(i) is what output
+// i of the strip meets there; `at` is the centre of its first output.
+template <int Length, typename Body>
+__device__ __forceinline__ void walk_line(const Line& line, const float* at, int stride,
+                                          Body body) {
+  const int step = line.row_step * line.pitch + line.column_step, apart = step * stride;
+  int pixel = 0;
+  for (int r = 0; r < line.runs; ++r) {
+    const Run run = line.run[r];
+    const float* next = at + run.offset;
+    float window[Length];
+#pragma unroll
+    for (int i = 0; i < Length - 1; ++i, next += apart) window[i] = *next;
+    const int end = pixel + run.length;
+    while (true) {
+#pragma unroll
+      for (int turn = 0; turn < Length; ++turn) {
+        window[(Length - 1 + turn) % Length] = *next;
+        next += step;
+        body(pixel, [&](int i) { return window[(i + turn) % Length]; });
+        if (++pixel == end) break;
+      }
+      if (pixel == end) break;
+    }
+  }
+}
+
+}  // namespace smpconv_mm

@@ -1,0 +1,117 @@
+"""Images of a config's test dataset, or noise where its data are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from smpconv_mm.engine.config import check_data, preprocessor_of
+from smpconv_mm.engine.runner import build_dataset
+from smpconv_mm.errors import UsageError
+
+
+def dataset_images(cfg: Config, number: int) -> Iterator[np.ndarray]:
+    """Images of the test dataset of a config as they lie on the disk.
+
+    Args:
+        cfg (Config): Config of a classifier, detector or segmenter.
+        number (int): How many, spread evenly over the dataset.
+
+    Yields:
+        np.ndarray: (H, W, 3) uint8, channels in OpenCV's order.
+
+    Raises:
+        UsageError: If the data folder does not exist, or the samples are not
+            images.
+    """
+    dataset = build_dataset(cfg, 'test')
+    number = min(number, len(dataset))
+    for index in np.linspace(0, len(dataset) - 1, number).round().astype(int):
+        sample = dataset.get_data_info(int(index))
+        image = sample.get('img')
+        if image is None and 'img_path' in sample:
+            image = mmcv.imread(sample['img_path'])
+        if not isinstance(image, np.ndarray) or image.ndim != 3:
+            raise UsageError(
+                f'{type(dataset).__name__} of test_dataloader has no images (H, W, '
+                f'3); pictures of receptive fields and activations are for images'
+            )
+        yield image
+
+
+def normalised(image: np.ndarray, size: int, preprocessor: dict) -> Tensor:
+    """Squash an image to a square and normalise it as a config says.
+
+    Args:
+        image (np.ndarray): (H, W, 3), channels in OpenCV's order.
+        size (int): Side of the square, in pixels.
+        preprocessor (dict): ``data_preprocessor`` of the config: ``mean``,
+            ``std``, and ``to_rgb`` or ``bgr_to_rgb``.
+
+    Returns:
+        Tensor: (1, 3, size, size), float32.
+    """
+    if preprocessor.get('to_rgb') or preprocessor.get('bgr_to_rgb'):
+        image = image[..., ::-1]
+    x = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32))[None]
+    x = F.interpolate(x, (size, size), mode='bicubic', antialias=True)
+    mean = torch.tensor(preprocessor.get('mean') or [0.0] * 3).view(1, -1, 1, 1)
+    std = torch.tensor(preprocessor.get('std') or [1.0] * 3).view(1, -1, 1, 1)
+    return (x.clamp(0, 255) - mean) / std
+
+
+def _read(cfg: Config, number: int) -> list[np.ndarray]:
+    if 'test_dataloader' not in cfg:
+        raise FileNotFoundError('the config has no test_dataloader')
+    try:
+        check_data(cfg, ('test',))
+    except UsageError as error:
+        raise FileNotFoundError(error) from error
+    found = dataset_images(cfg, number)
+    return list(track(found, 'read', total=number, transient=True))
+
+
+def images_for(
+    cfg: Config, number: int, size: int, device: str | torch.device = 'cpu'
+) -> tuple[Iterable[Tensor], str]:
+    """Inputs to measure a receptive field with.
+
+    They are images of the test dataset, squashed to a square; without its data,
+    noise of mean 0 and deviation 1, as normalised images have. The field of a
+    trained network depends on what it looks at, so that noise is good for
+    comparing untrained networks only.
+
+    Args:
+        cfg (Config): Its config.
+        number (int): How many.
+        size (int): Side in pixels.
+        device (str | torch.device): Defaults to 'cpu'.
+
+    Returns:
+        tuple[Iterable[Tensor], str]: Inputs (1, C, size, size), and which they
+        are, in words.
+
+    Raises:
+        UsageError: If the test dataset is not one of images.
+    """
+    channels = cfg.model.backbone.get('in_channels', 3)
+    try:
+        images = _read(cfg, number)
+    except FileNotFoundError as error:
+        generator = torch.Generator().manual_seed(0)
+        noise = (
+            torch.randn(1, channels, size, size, generator=generator).to(device)
+            for _ in range(number)
+        )
+        return noise, f'{number} images of noise, since {error}'
+    name = cfg.test_dataloader.dataset.type
+    preprocessor = preprocessor_of(cfg)
+    inputs = (normalised(i, size, preprocessor).to(device) for i in images)
+    return inputs, f'{len(images)} images of {name}'
