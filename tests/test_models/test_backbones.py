@@ -4,11 +4,12 @@ import io
 
 import pytest
 import torch
+from kernels import FORMS, cfg_of
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from tolerances import assert_close
 from torch import nn
 
-from smpconv_mm.layers import switch_to_deploy
+from smpconv_mm.layers import Kernel, KernelConv, resample, switch_to_deploy
 from smpconv_mm.registry import MODELS
 
 # Small arguments and two input shapes for each backbone
@@ -26,6 +27,18 @@ SMALL = {
         [(2, 3, 9, 8), (1, 3, 7, 4)],
     ),
 }
+# Those that take kernel_cfg, and what their kernels are
+TAKES_KERNELS = {
+    'SMPNet': (2, 'depthwise', False),
+    'SMPTCN': (1, 'dense', True),
+    'SMPResNet': (2, 'dense', False),
+}
+PAIRS = [
+    (name, kernel)
+    for name, form in TAKES_KERNELS.items()
+    for kernel, *other in FORMS
+    if tuple(other) == form
+]
 MODELS.import_from_location()
 BACKBONES = [n for n, c in MODELS.module_dict.items() if issubclass(c, BaseBackbone)]
 
@@ -107,6 +120,53 @@ def test_deploy_form_is_equal(name, dtype, tolerance):
         direct.load_state_dict(backbone.state_dict(), strict=True)
         for a, b in zip(direct.eval()(x), expected):
             assert_close(a, b, tolerance)
+
+
+@pytest.mark.parametrize('name, kernel', PAIRS)
+def test_any_kernel(name, kernel):
+    """Trains, deploys to plain convolutions, survives its state dict resampled."""
+    cfg = cfg_of(kernel)
+    backbone = build(name, kernel_cfg=cfg).double()
+    kernels = [m for m in backbone.modules() if isinstance(m, Kernel)]
+    assert len(kernels) >= 3 and {type(k).__name__ for k in kernels} == {kernel}
+    for key, value in cfg.items():
+        if isinstance(value, int):
+            assert all(getattr(k, key) == value for k in kernels), key
+    x = inputs(name).double()
+    out = backbone(x)[-1]
+    torch.manual_seed(1)
+    (out * torch.randn_like(out)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in backbone.parameters())
+    assert all(p.grad.any() for k in kernels for p in k.parameters())
+    torch.optim.SGD(backbone.parameters(), lr=1e-3).step()
+    for module in kernels:
+        module.after_step()
+    backbone.eval()
+    with torch.no_grad():
+        trained = backbone(x)[-1]
+        other = build(name, kernel_cfg=cfg).double().eval()
+        other.load_state_dict(backbone.state_dict())
+        assert torch.equal(other(x)[-1], trained)
+        resample(backbone, 1.5)
+        expected = backbone(x)[-1]
+        assert not torch.equal(expected, trained)
+        resample(backbone, 1)
+        assert torch.equal(backbone(x)[-1], trained)
+        switch_to_deploy(backbone)
+        assert not any(isinstance(m, Kernel) for m in backbone.modules())
+        convs = [m for m in backbone.modules() if isinstance(m, KernelConv)]
+        assert len(convs) == len(kernels) and all(c.bias is not None for c in convs)
+        assert_close(backbone(x)[-1], trained, 1e-8)
+        direct = MODELS.build(
+            dict(
+                type=f'smpconv_mm.{name}',
+                **SMALL[name][0],
+                kernel_cfg=cfg,
+                deploy=True,
+            )
+        ).double()
+        direct.load_state_dict(backbone.state_dict())
+        assert torch.equal(direct.eval()(x)[-1], backbone(x)[-1])
 
 
 @pytest.mark.parametrize('name', BACKBONES)
