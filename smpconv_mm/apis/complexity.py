@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from smpconv_mm.layers import keep_kernels
 from smpconv_mm.ops import use_backend
 
 
@@ -53,7 +54,7 @@ def measure(model: nn.Module, shape: tuple[int, ...]) -> Complexity:
     device = next(model.parameters()).device
     inputs = torch.zeros(1, *shape, device=device)
     kwargs = dict(mode='tensor') if isinstance(model, BaseModel) else {}
-    model.eval()  # forgets kernels that were kept
+    model.eval()
 
     def count() -> dict[str, int]:
         counter = FlopCounterMode(display=False, depth=2)
@@ -65,7 +66,8 @@ def measure(model: nn.Module, shape: tuple[int, ...]) -> Complexity:
         }
 
     first = count()
-    second = count()  # kernels are kept now
+    with keep_kernels(model):
+        second = count()
     parts = {
         name: value
         for name, value in second.items()
