@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from rich.progress import track
@@ -47,7 +48,7 @@ def predict(
     inferencer = load_classifier(load_config(config, options), checkpoint, device)
     classes = inferencer.classes
     results = []
-    with keep_kernels(inferencer.model):
+    with torch.no_grad(), keep_kernels(inferencer.model.eval()):
         for image in track(loaded, description='predict', disable=len(loaded) < 20):
             (sample,) = inferencer(image, return_datasamples=True)
             scores = sample.pred_score
