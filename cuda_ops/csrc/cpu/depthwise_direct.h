@@ -7,7 +7,7 @@
 // round with the output's gradient as taps. Taps on the padding cost nothing.
 #pragma once
 
-#include "isa.h"
+#include "depthwise_kernels.h"
 #include "maps.h"
 
 namespace direct {

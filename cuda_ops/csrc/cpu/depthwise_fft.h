@@ -11,7 +11,7 @@
 #include <cmath>
 #include <limits>
 
-#include "isa.h"
+#include "depthwise_kernels.h"
 #include "maps.h"
 
 namespace fft {

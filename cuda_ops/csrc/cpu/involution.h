@@ -4,7 +4,7 @@
 // any strides and dtypes are served alike; of the weight it holds one row of outputs.
 #pragma once
 
-#include "isa.h"
+#include "involution_kernels.h"
 #include "maps.h"
 
 namespace involution {
@@ -60,7 +60,7 @@ class RowLayout {
   void read(const S* from, int64_t stride, T* to) const {
     if (plain && stride == 1) {
       std::fill_n(to, first, T(0));
-      std::copy_n(from, count, to + first);
+      read_line(from, 1, count, to + first, 1);
       std::fill(to + first + count, to + size(), T(0));
       return;
     }
@@ -74,7 +74,7 @@ class RowLayout {
     std::fill_n(sum, width, T(0));
     for (int64_t i = 0; i < size(); ++i)
       if (place[i] >= 0) sum[place[i]] += from[i];
-    for (int64_t x = 0; x < width; ++x) to[x] = static_cast<S>(sum[x]);
+    write_line(sum, 1, width, to, 1);
   }
 
   int64_t pitch;                 // outputs of a row, in whole vectors
@@ -113,11 +113,7 @@ struct Sizes {
 
 template <typename S, typename T>
 void read_row(const S* from, int64_t stride, int64_t count, int64_t pitch, T* to) {
-  if (stride == 1) {
-    std::copy_n(from, count, to);
-  } else {
-    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<T>(from[j * stride]);
-  }
+  read_line(from, stride, count, to, 1);
   std::fill(to + count, to + pitch, T(0));
 }
 
@@ -187,7 +183,7 @@ template <typename S, typename T>
 void output(
     const Map<S>& input, const Kernels<S>& weight, const Map<S>& output, const Options& a,
     const Sizes& s) {
-  const RowLayout layout(a, s.width, s.columns, s.k, kernels<T>().lanes);
+  const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);
   const int64_t step =
       rows_of_task(a, input.images * s.groups, s.rows, s.k, bytes);
@@ -198,7 +194,7 @@ void output(
         read_row(
             weight.at(n, g, tap / s.k, tap % s.k, i), weight.strides[5], s.columns, pitch,
             numbers.get() + tap * pitch);
-      kernels<T>().involution_output(
+      involution_kernels<T>().output(
           s.members, out.get(), taps, far, layout.offsets.data(), s.k, numbers.get(),
           pitch);
       for (int64_t m = 0; m < s.members; ++m)
@@ -212,7 +208,7 @@ template <typename S, typename T>
 void weight_gradient(
     const Map<S>& input, const Map<S>& grad, const Kernels<S>& output, const Options& a,
     const Sizes& s) {
-  const RowLayout layout(a, s.width, s.columns, s.k, kernels<T>().lanes);
+  const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);
   const int64_t step =
       rows_of_task(a, input.images * s.groups, s.rows, s.k, bytes);
@@ -224,7 +220,7 @@ void weight_gradient(
             grad.at(n, s.channel(a, g, m), i, 0), grad.column_stride, s.columns, pitch,
             slopes.get() + m * pitch);
       std::fill_n(total.get(), s.k * s.k * pitch, T(0));
-      kernels<T>().involution_weight(
+      involution_kernels<T>().weight(
           s.members, total.get(), taps, far, layout.offsets.data(), s.k, slopes.get(),
           pitch);
       for (int64_t tap = 0; tap < s.k * s.k; ++tap)
@@ -239,7 +235,7 @@ template <typename S, typename T>
 void input_gradient(
     const Map<S>& grad, const Kernels<S>& weight, const Map<S>& output, const Options& a,
     const Sizes& s) {
-  const RowLayout layout(a, s.width, s.columns, s.k, kernels<T>().lanes);
+  const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);
   const int64_t step = rows_of_task(a, grad.images * s.groups, s.height, 1, bytes);
   const double cycles = cost(s) * s.rows / s.height;
@@ -266,7 +262,7 @@ void input_gradient(
         read_row(
             grad.at(n, s.channel(a, g, m), i, 0), grad.column_stride, s.columns, pitch,
             slopes.get() + m * pitch);
-      kernels<T>().involution_input(
+      involution_kernels<T>().input(
           s.members, taps.data(), far, layout.offsets.data(), s.k, numbers.get(),
           slopes.get(), pitch);
     }

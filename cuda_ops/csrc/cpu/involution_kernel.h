@@ -1,5 +1,5 @@
 // The inner loops of the involution for one row of outputs, which lie in the lanes of
-// vectors. Included once for each instruction set, see correlate_kernel.h.
+// vectors. Included once for each instruction set, see isa.h.
 //
 // Arrays of an output row have `pitch` numbers a row, a multiple of the lanes; what
 // stands behind the last output is 0 in the weight and in the gradient. rows[u] is

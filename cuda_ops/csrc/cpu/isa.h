@@ -1,6 +1,17 @@
-// The inner loops, compiled for several instruction sets; the fastest that the
-// processor runs is taken when the first operation runs.
+// Compiles the inner loops of KERNELS_HEADER for several instruction sets, each in the
+// namespace of its name, with
+//   ISA      name of the namespace
+//   TARGET   attribute that lets the compiler use the instruction set
+//   BYTES    size of a vector
+//   TILE     sums of a loop that stay in registers, with as many inputs again
 #pragma once
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -10,15 +21,6 @@
 #include <utility>
 #include <vector>
 
-// How a Fourier transform of `length` points is made: radices of the stages, and
-// for each the (cosine, sine) of its factors.
-template <typename T>
-struct Plan {
-  int64_t length;
-  std::vector<int> radices;
-  std::vector<T> turns;
-};
-
 #define ISA base
 #define TARGET
 #define BYTES 16
@@ -27,9 +29,8 @@ struct Plan {
 #else
 #define TILE 6
 #endif
-#include "correlate_kernel.h"
-#include "fft_kernel.h"
-#include "involution_kernel.h"
+#include "vectors.h"
+#include KERNELS_HEADER
 #undef ISA
 #undef TARGET
 #undef BYTES
@@ -37,75 +38,68 @@ struct Plan {
 
 #if defined(__x86_64__)
 #define ISA avx2
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma,f16c")))
 #define BYTES 32
 #define TILE 6
-#include "correlate_kernel.h"
-#include "fft_kernel.h"
-#include "involution_kernel.h"
+#include "vectors.h"
+#include KERNELS_HEADER
 #undef ISA
 #undef TARGET
 #undef BYTES
 #undef TILE
 
 #define ISA avx512
-#define TARGET __attribute__((target("avx512f,avx512vl,avx512dq,fma")))
+#define TARGET __attribute__((target("avx512f,avx512vl,avx512dq,fma,f16c")))
 #define BYTES 64
 #define TILE 14
-#include "correlate_kernel.h"
-#include "fft_kernel.h"
-#include "involution_kernel.h"
+#include "vectors.h"
+#include KERNELS_HEADER
 #undef ISA
 #undef TARGET
 #undef BYTES
 #undef TILE
 #endif
 
-template <typename T>
-struct Kernels {
-  int64_t lanes;
-  decltype(&base::correlate_rows<T>) correlate_rows;
-  decltype(&base::rows_forward<T>) rows_forward;
-  decltype(&base::rows_inverse<T>) rows_inverse;
-  decltype(&base::columns_forward<T>) columns_forward;
-  decltype(&base::columns_product<T>) columns_product;
-  decltype(&base::columns_correlate<T>) columns_correlate;
-  decltype(&base::columns_inverse<T>) columns_inverse;
-  decltype(&base::involution_output<T>) involution_output;
-  decltype(&base::involution_input<T>) involution_input;
-  decltype(&base::involution_weight<T>) involution_weight;
-};
+enum class Isa { base, avx2, avx512 };
 
-#define KERNELS(ISA, BYTES)                                                          \
-  Kernels<T> {                                                                       \
-    BYTES / sizeof(T), &ISA::correlate_rows<T>, &ISA::rows_forward<T>,               \
-        &ISA::rows_inverse<T>, &ISA::columns_forward<T>, &ISA::columns_product<T>,   \
-        &ISA::columns_correlate<T>, &ISA::columns_inverse<T>,                        \
-        &ISA::involution_output<T>, &ISA::involution_input<T>,                       \
-        &ISA::involution_weight<T>                                                   \
-  }
-
-// ATEN_CPU_CAPABILITY (default, avx2, avx512) bounds the choice, as it does torch's.
-template <typename T>
-Kernels<T> choose_kernels() {
+// The fastest that the processor runs. ATEN_CPU_CAPABILITY (default, avx2, avx512)
+// bounds the choice, as it does torch's.
+inline Isa best_isa() {
 #if defined(__x86_64__)
   const char* wanted = std::getenv("ATEN_CPU_CAPABILITY");
   const bool plain = wanted && !std::strcmp(wanted, "default");
   const bool no512 = plain || (wanted && !std::strcmp(wanted, "avx2"));
   __builtin_cpu_init();
+  unsigned a, b, c = 0, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_F16C)) return Isa::base;
   if (!no512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {
-    return KERNELS(avx512, 64);
+    return Isa::avx512;
   }
   if (!plain && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return KERNELS(avx2, 32);
+    return Isa::avx2;
   }
 #endif
-  return KERNELS(base, 16);
+  return Isa::base;
 }
 
-template <typename T>
-const Kernels<T>& kernels() {
-  static const Kernels<T> chosen = choose_kernels<T>();
+// Contiguous 16-bit numbers to float and back, with F16C where the processor has it.
+template <typename S>
+struct Conversions {
+  void (*widen)(const S*, float*, int64_t);
+  void (*narrow)(const float*, S*, int64_t);
+};
+
+template <typename S>
+const Conversions<S>& conversions() {
+  static const Conversions<S> chosen = [] {
+    switch (best_isa()) {
+#if defined(__x86_64__)
+      case Isa::avx512: return Conversions<S>{&avx512::widen, &avx512::narrow};
+      case Isa::avx2: return Conversions<S>{&avx2::widen, &avx2::narrow};
+#endif
+      default: return Conversions<S>{&base::widen, &base::narrow};
+    }
+  }();
   return chosen;
 }

@@ -11,6 +11,7 @@ import math
 import torch
 
 from ..dispatch import register_operation
+from .cpp import Cpp
 from .cuda import Cuda
 from .dense import Dense, dense_kernel
 from .operator import oriented_conv2d
@@ -27,6 +28,6 @@ def _example(shape, kernel_size, **options) -> tuple:
     )
 
 
-register_operation('oriented_conv2d', [Cuda(), Dense()], _example)
+register_operation('oriented_conv2d', [Cpp(), Cuda(), Dense()], _example)
 
 __all__ = ['dense_kernel', 'oriented_conv2d']

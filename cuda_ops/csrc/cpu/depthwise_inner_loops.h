@@ -1,0 +1,2 @@
+#include "correlate_kernel.h"
+#include "fft_kernel.h"
