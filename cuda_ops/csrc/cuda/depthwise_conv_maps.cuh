@@ -63,6 +63,8 @@ __device__ __forceinline__ void load_window(typename MmaNumbers<T>::Element* to,
     for (int row = line - team * w.rows; row < w.rows; row += lines) {
       const int column = x * Vector;
       const bool inside = column < w.columns;
+      const int64_t step = teams * stride;
+      const int to_step = teams * w.image_pitch;
       const T* source = from + team * stride;
       if (inside) source += int64_t(row) * width + column;
       Element* target = to + team * w.image_pitch + row * w.row_pitch +
@@ -72,8 +74,8 @@ __device__ __forceinline__ void load_window(typename MmaNumbers<T>::Element* to,
 #pragma unroll 4
         for (int image = team; image < w.images; image += teams) {
           copy_async_or_zero<Vector * int(sizeof(T))>(address, source, inside);
-          source += teams * stride;
-          address += teams * w.image_pitch * int(sizeof(T));
+          source += step;
+          address += to_step * int(sizeof(T));
         }
       } else {  // through registers, many loads before the first store
         constexpr int kBatch = Vector == 1 ? 8 : 4;
@@ -84,11 +86,11 @@ __device__ __forceinline__ void load_window(typename MmaNumbers<T>::Element* to,
 #pragma unroll
             for (int e = 0; e < Vector; ++e) numbers[k].value[e] = from_float<T>(0.f);
             if (inside && image + k * teams < w.images)
-              numbers[k] =
-                  *reinterpret_cast<const VectorOf<Vector, T>*>(source + k * teams * stride);
+              numbers[k] = *reinterpret_cast<const VectorOf<Vector, T>*>(source);
+            source += step;
           }
 #pragma unroll
-          for (int k = 0; k < kBatch; ++k)
+          for (int k = 0; k < kBatch; ++k) {
 #pragma unroll
             for (int part = 0; part < kParts; ++part) {
               VectorOf<Vector, Element> parts;
@@ -96,11 +98,10 @@ __device__ __forceinline__ void load_window(typename MmaNumbers<T>::Element* to,
               for (int e = 0; e < Vector; ++e)
                 parts.value[e] = part_of(numbers[k].value[e], part);
               if (image + k * teams < w.images)
-                *reinterpret_cast<VectorOf<Vector, Element>*>(
-                    target + k * teams * w.image_pitch + 8 * part) = parts;
+                *reinterpret_cast<VectorOf<Vector, Element>*>(target + 8 * part) = parts;
             }
-          source += kBatch * teams * stride;
-          target += kBatch * teams * w.image_pitch;
+            target += to_step;
+          }
         }
       }
     }
@@ -131,11 +132,16 @@ __device__ __forceinline__ void store_runs(T* to, int64_t stride, const T* from,
   const int across = count / Vector, threads = blockDim.x;
   const int lines = larger(1, threads / across), line = threadIdx.x / across;
   if (line >= lines) return;
-  for (int x = threadIdx.x % across; x < across; x += threads)
+  for (int x = threadIdx.x % across; x < across; x += threads) {
+    T* target = to + line * stride + x * Vector;
+    const T* source = from + line * pitch + x * Vector;
 #pragma unroll 4
-    for (int run = line; run < runs; run += lines)
-      *reinterpret_cast<Group*>(to + run * stride + x * Vector) =
-          *reinterpret_cast<const Group*>(from + run * pitch + x * Vector);
+    for (int run = line; run < runs; run += lines) {
+      *reinterpret_cast<Group*>(target) = *reinterpret_cast<const Group*>(source);
+      target += lines * stride;
+      source += lines * pitch;
+    }
+  }
 }
 
 template <typename T>
