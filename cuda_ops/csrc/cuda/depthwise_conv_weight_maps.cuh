@@ -112,6 +112,7 @@ template <typename T>
 struct WeightRowsToLoad {
   WeightColumns<T> from;
   typename WeightNumbers<T>::Element* to;  // slot 0; first column
+  int place;                               // of this thread
   int low, pitch, row_pitch, part_pitch, ring;
   int slot, first, rows;                   // rows [first, first + rows)
 };
@@ -177,6 +178,25 @@ __device__ __forceinline__ void load_members(typename WeightNumbers<T>::Element*
   }
 }
 
+// What a thread copies: columns from `column` on of rows row, row + copy.rows, .. of
+// members member, member + copy.members, ..; kept in shared memory, packed.
+struct WeightPlace {
+  int column, row, member;  // member: -1 if it copies nothing
+
+  __device__ WeightPlace(const WeightCopy& copy, int vector, int columns) {
+    const int rest = unsigned(threadIdx.x) / unsigned(copy.vectors);
+    column = (int(threadIdx.x) - rest * copy.vectors) * vector;
+    member = unsigned(rest) / unsigned(copy.rows);
+    row = rest - member * copy.rows;
+    if (member >= copy.members || column >= columns) member = -1;
+  }
+  explicit __device__ WeightPlace(int packed)
+      : column(packed & 255), row(packed >> 8 & 255), member(packed >> 16) {}
+  __device__ int packed() const {
+    return column | row << 8 | int(unsigned(member) << 16);
+  }
+};
+
 // Copies the rows of the members from first_member on; what lies outside of the map
 // becomes 0. A thread copies the same columns of every copy.members-th member; where a
 // copy passes through registers, `Batch` of them are under way.
@@ -185,12 +205,11 @@ __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
                                           const WeightCopy& copy, int first_member,
                                           const ConvShape& s, const WeightTile& t) {
   const int members = kMembers * t.parts, step = copy.members;
-  const int rest = unsigned(threadIdx.x) / unsigned(copy.vectors);
-  const int column = (int(threadIdx.x) - rest * copy.vectors) * Vector;
-  const int own = unsigned(rest) / unsigned(copy.rows);
-  if (own >= step || column >= w.from.columns) return;
+  const WeightPlace place(w.place);
+  const int own = place.member, column = place.column;
+  if (own < 0) return;
   const int64_t stride = int64_t(s.channels) * s.height * s.width;
-  for (int r = rest - own * copy.rows; r < w.rows; r += copy.rows) {
+  for (int r = place.row; r < w.rows; r += copy.rows) {
     auto* to = w.to + wrapped(w.slot + r, w.ring) * w.row_pitch + own * w.pitch + column;
     const T* from = w.from.map + column;
     if (t.segments == 1) {
@@ -232,12 +251,11 @@ template <int Batch, int Vector, typename T>
 __device__ __forceinline__ void load_parts(const WeightRowsToLoad<T>& w,
                                            const WeightCopy& copy, int first_part,
                                            int parts, const ConvShape& s) {
-  const int rest = unsigned(threadIdx.x) / unsigned(copy.vectors), step = copy.members;
-  const int column = (int(threadIdx.x) - rest * copy.vectors) * Vector;
-  const int own = unsigned(rest) / unsigned(copy.rows);
-  if (own >= step) return;
+  const WeightPlace place(copy, Vector, s.width);
+  const int own = place.member, step = copy.members, column = place.column;
+  if (own < 0) return;
   const int64_t stride = int64_t(s.channels) * s.height * s.width;
-  for (int r = rest - own * copy.rows; r < w.rows; r += copy.rows) {
+  for (int r = place.row; r < w.rows; r += copy.rows) {
     auto* to = w.to + r * w.row_pitch + own * w.pitch + column;
     for (int part = first_part; part < first_part + parts; ++part) {
       const T* from = w.from.map + (part * kMembers + own) * stride + r * s.width + column;
@@ -344,6 +362,21 @@ __device__ __forceinline__ void sum_diagonals(const float (&sum)[Tiles][Offsets]
         for (int j = 0; j < 8; ++j) total += skewed[(half * 8 + j) * kSkewed + k];
         taps[(2 * m + half) * kLine + k] = total;
       }
+  }
+}
+
+// Writes a row of a kernel's gradient, a warp's work: tap v is `sum(v + first)` if that
+// place of the line of `line` places is there.
+template <typename T, typename Sum>
+__device__ __forceinline__ void store_taps(T* output, float* partial, int64_t row,
+                                           int width, int first, int line, Sum sum) {
+  for (int v = threadIdx.x % kWarpSize; v < width; v += kWarpSize) {
+    const int k = v + first;
+    const float total = k >= 0 && k < line ? sum(k) : 0.f;
+    if (partial != nullptr)
+      partial[row * width + v] = total;
+    else
+      output[row * width + v] = from_float<T>(total);
   }
 }
 

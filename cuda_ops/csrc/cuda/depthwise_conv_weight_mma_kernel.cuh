@@ -76,7 +76,8 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
 
   static_assert(2 * sizeof(WeightColumns<T>) == kWeightHead, "");
   auto* source = reinterpret_cast<WeightColumns<T>*>(memory);  // of x, of g
-  Element* zeros = reinterpret_cast<Element*>(source + 2);
+  int* places = reinterpret_cast<int*>(source + 2);  // of the threads, for x, for g
+  Element* zeros = reinterpret_cast<Element*>(places + 2 * blockDim.x);
   Element* maps = zeros + Form::kZeros;
   const int members = kMembers * t.parts;
   Element* grads = maps + t.rows * t.row_pitch;
@@ -98,6 +99,9 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
       zero_grads(0, lead);
       zero_grads(lead + grad_columns, kGradLow);
     }
+    places[threadIdx.x] = WeightPlace(t.copy, t.vector, columns).packed();
+    places[blockDim.x + threadIdx.x] =
+        WeightPlace(t.grad_copy, t.vector, grad_columns).packed();
     if (threadIdx.x == 0) {
       source[0] = {input + channel + left, columns, 0};
       source[1] = {grad + channel + grad_left, grad_columns, lead};
@@ -119,6 +123,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
         WeightRowsToLoad<T> w;
         w.from = source[which];
         w.to = (which ? grads : maps) + w.from.lead;
+        w.place = places[which * blockDim.x + threadIdx.x];
         w.low = which ? kGradLow : kLow;
         w.pitch = which ? kGradPitch : kPitch;
         w.row_pitch = which ? t.grad_row_pitch : t.row_pitch;
@@ -193,6 +198,9 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
                 unsigned(own - lowest) < unsigned(until - lowest)
                     ? my_maps + at * t.row_pitch + part * (kMembers * kPitch)
                     : zeros;
+            // The tensor cores cut off where they add, so that long sums of float32
+            // become too small: sums of a few products, and then their sum.
+            float few[kSteps][kOffsets][4] = {};
 #pragma unroll
             for (int e = chunk; e < smaller(chunk + kTogether, Eighths); ++e) {
               unsigned a[kParts][4];
@@ -211,8 +219,18 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
                     const unsigned* words = kSteps == 2
                                                 ? b[product % 2][f] + 2 * i
                                                 : b[product % 2][f / 2] + f % 2 * 2;
-                    mma<Element>(sum[m - i][offset], a[product / 2], words[0], words[1]);
+                    mma<Element>(kParts == 2 ? few[i][offset] : sum[m - i][offset],
+                                 a[product / 2], words[0], words[1]);
                   }
+            }
+            if constexpr (kParts == 2) {
+#pragma unroll
+              for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+                for (int k = 0; k < kOffsets; ++k)
+#pragma unroll
+                  for (int r = 0; r < 4; ++r)
+                    if (m >= i && m - i < kPairs) sum[m - i][k][r] += few[i][k][r];
             }
           }
         }
@@ -240,22 +258,17 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
   const int rows = own.last_u + 1 - own.first_u;
   if (partial != nullptr)
     partial += int64_t(own.split) * s.channels * s.kernel_height * s.kernel_width;
+  const int phases = t.phases, groups = t.groups;
   for (int r = own_warp.index; r < rows; r += warps) {
     const int of = unsigned((r / 2 + 1) * t.groups - 1) / unsigned(own.pairs);  // its group
     const float* from =
         taps + of * kSums + (r - 2 * int(unsigned(of * own.pairs) / unsigned(t.groups))) * kLine;
-    const int64_t to =
-        (int64_t(own.channel) * s.kernel_height + own.first_u + r) * s.kernel_width;
-    for (int v = lane; v < s.kernel_width; v += kWarpSize) {
-      const int k = v + 7 + 8 * Reach - s.kernel_width / 2;
-      float total = 0.f;
-      if (k >= 0 && k < kLine)
-        for (int p = 0; p < t.phases; ++p) total += from[p * t.groups * kSums + k];
-      if (partial != nullptr)
-        partial[to + v] = total;
-      else
-        output[to + v] = from_float<T>(total);
-    }
+    store_taps(output, partial, int64_t(own.channel) * s.kernel_height + own.first_u + r,
+               s.kernel_width, 7 + 8 * Reach - s.kernel_width / 2, kLine, [=](int k) {
+                 float total = 0.f;
+                 for (int p = 0; p < phases; ++p) total += from[p * groups * kSums + k];
+                 return total;
+               });
   }
 #endif
 }

@@ -180,7 +180,7 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
         if (t->ahead > 1 && t->ahead >= stages && !set.stages) continue;
         weight_rings(s, stages, t);
         const int64_t bytes =
-            kWeightHead + 2 * (form.zeros + int64_t(t->rows) * t->row_pitch +
+            kWeightHead + 8 * threads + 2 * (form.zeros + int64_t(t->rows) * t->row_pitch +
                                int64_t(t->grad_rows) * t->grad_row_pitch);
         if (bytes <= limit) {
           for (WeightCopy* copy : {&t->copy, &t->grad_copy}) {

@@ -192,28 +192,25 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
   __syncthreads();
   if (partial != nullptr)
     partial += int64_t(split) * s.channels * s.kernel_height * s.kernel_width;
+  const int phases = t.phases;
   for (int row = warp; row < t.channels * s.kernel_height; row += warps) {
     const int channel = row / s.kernel_height, u = row - channel * s.kernel_height;
     const int tile = u - s.kernel_height / 2 - Form::kFirst;  // of its upper halves
-    const int64_t to = (int64_t(first_channel + channel) * s.kernel_height + u) * s.kernel_width;
-    for (int v = lane; v < s.kernel_width; v += kWarpSize) {
-      const int k = v + 7 + 8 * (Eighths - 1) - s.kernel_width / 2;
-      float total = 0.f;
-      if (k >= 0 && k < Form::kLine)
-        for (int p = 0; p < t.phases; ++p)
+    store_taps(output, partial, int64_t(first_channel + channel) * s.kernel_height + u,
+               s.kernel_width, 7 + 8 * (Eighths - 1) - s.kernel_width / 2, Form::kLine,
+               [=](int k) {
+                 float total = 0.f;
+                 for (int p = 0; p < phases; ++p)
 #pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const int own = tile - half;
-            if (own < 0 || own >= Form::kDistances) continue;
-            total += taps[((channel * t.phases + p) * Form::kGroups + own / Form::kTiles) *
-                              Form::kSums +
-                          (own % Form::kTiles * 2 + half) * Form::kLine + k];
-          }
-      if (partial != nullptr)
-        partial[to + v] = total;
-      else
-        output[to + v] = from_float<T>(total);
-    }
+                   for (int half = 0; half < 2; ++half) {
+                     const int own = tile - half, of = own / Form::kTiles;
+                     if (own < 0 || own >= Form::kDistances) continue;
+                     total += taps[((channel * phases + p) * Form::kGroups + of) *
+                                       Form::kSums +
+                                   (own % Form::kTiles * 2 + half) * Form::kLine + k];
+                   }
+                 return total;
+               });
   }
 #endif
 }
