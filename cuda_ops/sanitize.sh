@@ -17,5 +17,5 @@ for tool in memcheck racecheck synccheck initcheck; do
   echo "== $tool"
   compute-sanitizer --tool "$tool" --error-exitcode 1 ${only:+$only kns=smpconv_mm} \
     "${PYTHON:-python}" -m pytest -q -x -p no:cacheprovider \
-    tests/test_cuda_ops/test_gpu*.py -k tiny "$@"
+    tests/test_cuda_ops/test_gpu_tiny.py "$@"
 done

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import multiprocessing
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -106,6 +107,21 @@ def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
+
+
+def run_as_script(path, *args):
+    """Run a Python file as ``python path ...`` does, but in this process."""
+
+    def main(args):
+        argv, folders = sys.argv, list(sys.path)
+        sys.argv = [str(path), *args]
+        sys.path.insert(0, str(Path(path).parent))
+        try:
+            runpy.run_path(str(path), run_name='__main__')
+        finally:
+            sys.argv, sys.path[:] = argv, folders
+
+    return call(main, args)
 
 
 def call(main, args, cwd=None, env=None):

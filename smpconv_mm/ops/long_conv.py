@@ -146,8 +146,21 @@ class Direct(Backend):
 
     def slower(self, input, weight, bias, stride, sides, dilation, groups):
         """Return the reason, see :class:`.Backend`."""
-        if exporting() or set(stride) != {1} or set(dilation) != {1}:
-            return None  # exporters know plain convolutions only
+        if exporting() or transforming():
+            return None  # they know torch's own operators only
+        if set(stride) != {1} or set(dilation) != {1}:
+            return None
+        taps = weight.shape[2:]
+        if input.device.type != 'cpu':
+            if prod(taps) > _MOST_TAPS:
+                return f'{tuple(taps)} taps are more than {_MOST_TAPS}'
+            return None
+        ends = list(zip(input.shape[2:], taps, sides))
+        places = prod(n + before + after - k + 1 for n, k, (before, after) in ends)
+        direct = input.shape[0] * places * prod(weight.shape)
+        size = prod(max(n + max(both), k) for n, k, both in ends)
+        if direct > _transform_cost(input, weight, groups, size):
+            return f'a transform is faster for {tuple(taps)} taps and this input'
         return None
 
     def run(self, input, weight, bias, stride, sides, dilation, groups) -> Tensor:
@@ -161,6 +174,33 @@ class Direct(Backend):
         if must_widen(input, weight):
             return in_float32(conv, input, weight, bias, *settings)
         return conv(input, weight, bias, *settings)
+
+
+def _transform_cost(input: Tensor, weight: Tensor, groups: int, size: int) -> float:
+    """Of a transform, in multiply-adds of a direct sum.
+
+    Fitted to times on CPUs with AVX2 and AVX-512 (tools/benchmarks/bench_fft_conv.py):
+    the choice takes 2 % longer than the better of both would, on average.
+    """
+    batch, outputs = input.shape[0], weight.shape[0]
+    transformed = batch * (input.shape[1] + outputs) + outputs * weight.shape[1]
+    product = batch * outputs * weight.shape[1]
+    number, call = _TRANSFORM[input.dim() - 2]
+    if groups == input.shape[1] == outputs:
+        # torch is slow in the gradient of a depthwise kernel
+        training = torch.is_grad_enabled() and weight.requires_grad
+        number = _TRANSFORM_DEPTHWISE[training]
+    return size * (number * transformed + _PRODUCT * product) + call
+
+
+# Multiply-adds of a direct sum that take as long as a number in a transform and a call,
+# in 1-D and 2-D; a number for a depthwise kernel, without and with gradients; a product
+_TRANSFORM = {1: (100, 5e5), 2: (130, 4e6)}
+_TRANSFORM_DEPTHWISE = 50, 12
+_PRODUCT = 0.6
+
+# On GPUs, taps above which a transform is taken
+_MOST_TAPS = 256
 
 
 class Fft(Backend):

@@ -62,21 +62,6 @@ def test_agrees_with_float64(shape, dtype):
     assert_close(actual[3][:2], expected[3], dw, 'grad bias')
 
 
-TINY = [(2, 3, 7, 7, 7, 7), (17, 1, 14, 14, 9, 9), (1, 2, 9, 57, 3, 13)]
-
-
-@pytest.mark.parametrize('dtype', DTYPES, ids=str)
-@pytest.mark.parametrize('shape', TINY, ids=str)
-def test_tiny_agrees_with_the_cpu(shape, dtype):
-    """Small and without other work on the GPU: cuda_ops/sanitize.sh runs it."""
-    tensors = make(shape, dtype)
-    expected = run(*(t.cpu().double() for t in tensors), backend='conv2d')
-    for a, e, limit in zip(
-        run(*tensors), expected, TOLERANCES['depthwise_conv2d'][dtype]
-    ):
-        assert_close(a.cpu(), e, limit)
-
-
 PLANS = ['conv:warps=2', 'conv:shared=60000', 'weight:splits=1', 'weight:warps=4']
 
 

@@ -165,7 +165,7 @@ def test_operations_are_counted_by_taps(case, backend):
     assert counter.get_total_flops() == 3 * 2 * macs
 
 
-@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('backend', ['auto', 'fft'])
 @pytest.mark.parametrize('case', [SEQUENCES[0], MAPS[2]], ids=str)
 def test_compile_has_no_graph_break(case, backend):
     op, settings, tensors = make(case)
@@ -214,6 +214,28 @@ def test_spectra_of_long_kernels_are_not_kept(kept, monkeypatch):
     expected = with_gradients(ops.reference.causal_conv1d, (x, weight))
     for a, e in zip(actual, expected):
         assert_close(a, e, 1e-5)
+
+
+@pytest.mark.parametrize(
+    'op, input, weight, expected',
+    [
+        ('causal_conv1d', (64, 30, 784), (30, 30, 784), 'fft'),  # sMNIST
+        ('causal_conv1d', (1, 30, 784), (30, 30, 784), 'fft'),
+        ('causal_conv1d', (1, 30, 784), (30, 30, 32), 'direct'),
+        ('causal_conv1d', (16, 30, 784), (30, 30, 8), 'direct'),
+        ('causal_conv1d', (8, 64, 1024), (64, 1, 1024), 'fft'),
+        ('conv2d', (8, 24, 32, 32), (24, 24, 33, 33), 'fft'),
+        ('conv2d', (8, 24, 32, 32), (24, 24, 3, 3), 'direct'),
+        ('conv2d', (32, 24, 8, 8), (24, 24, 5, 5), 'direct'),
+    ],
+)
+def test_auto_counts_the_work(op, input, weight, expected):
+    sides = [(k - 1, 0) if op == 'causal_conv1d' else (k // 2,) * 2 for k in weight[2:]]
+    ones = (1,) * len(sides)
+    groups = input[1] // weight[1]
+    args = torch.zeros(input), torch.zeros(weight), None, ones, sides, ones, groups
+    assert ops.dispatch.choose(op, 'auto', *args).name == expected
+    assert ('transform is faster' in ops.explain(op, *args)) == (expected == 'fft')
 
 
 def test_fast_lengths():

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything worth knowing of a GPU that is at hand for minutes, the most useful first:
 #   bash tools/benchmarks/gpu_run.sh OUT DEADLINE_S [PART ...]
-# Parts, all without naming any: ours tests nchw plans oriented involution crossovers
-# networks channels_last names ncu sanitizer. Each gets a share of the time; what does
+# Parts, all without naming any: ours tests nchw plans crossovers networks oriented
+# involution channels_last names ncu sanitizer. Each gets a share of the time; what does
 # not fit is left out. OUT gets rows.jsonl (a row of JSON a measurement), log.txt and
 # ncu.csv. Needs torch, numpy and pytest. smpconv_mm/_ext.so is built only if it does
 # not load. Without a GPU it says what it would do.
@@ -64,14 +64,14 @@ reason = why_not("depthwise_conv2d", "cuda"); reason and sys.exit(reason)'; then
     --maxfail=20 -p no:cacheprovider --durations=3 --tb=short
   measure nchw 12 20 bench_gpu.py nchw --seconds 0.05
   measure plans 20 20 tune_depthwise.py --passes forward dw --seconds 0.03
+  measure crossovers 20 25 bench_gpu.py crossovers --seconds 0.01
+  measure networks 20 20 gpu_networks.py --seconds 2
   local op
   for op in oriented involution; do
     [ -f "tools/benchmarks/bench_$op.py" ] || continue
     part "$op" 20 12 "$python" "tools/benchmarks/bench_$op.py" --seconds 0.1 \
       --dtype bfloat16 --json "$out/$op.json"
   done
-  measure crossovers 20 25 bench_gpu.py crossovers --seconds 0.01
-  measure networks 20 20 gpu_networks.py --seconds 2
   measure channels_last 20 20 bench_gpu.py channels_last --seconds 0.05
   measure names 20 15 bench_gpu.py names
   local tool

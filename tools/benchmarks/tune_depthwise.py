@@ -25,12 +25,14 @@ from smpconv_mm.ops.extension import use_plan
 GRIDS = {
     'conv': dict(
         images=[None, 4, 8, 16, 32, 64],
-        warps=[None, 2, 4, 8],
+        warps=[None, 4, 7, 8],
         stack=[None, 1, 2, 4],
-        segment=[None, 14, 28],
+        segment=[None, 7, 14, 28, 56],
+        tiles=[None, 1],
     ),
     'weight': dict(
-        warps=[None, 4, 8, 16],
+        segment=[None, 7, 14, 28],
+        warps=[None, 4, 8],
         images=[None, 16, 32, 64],
         splits=[None, 1, 2, 4],
         chunk=[None, 4, 8],

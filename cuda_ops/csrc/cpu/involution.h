@@ -60,7 +60,7 @@ class RowLayout {
   void read(const S* from, int64_t stride, T* to) const {
     if (plain && stride == 1) {
       std::fill_n(to, first, T(0));
-      std::copy_n(from, count, to + first);
+      read_line(from, 1, count, to + first, 1);
       std::fill(to + first + count, to + size(), T(0));
       return;
     }
@@ -74,7 +74,7 @@ class RowLayout {
     std::fill_n(sum, width, T(0));
     for (int64_t i = 0; i < size(); ++i)
       if (place[i] >= 0) sum[place[i]] += from[i];
-    for (int64_t x = 0; x < width; ++x) to[x] = static_cast<S>(sum[x]);
+    write_line(sum, 1, width, to, 1);
   }
 
   int64_t pitch;                 // outputs of a row, in whole vectors
@@ -113,11 +113,7 @@ struct Sizes {
 
 template <typename S, typename T>
 void read_row(const S* from, int64_t stride, int64_t count, int64_t pitch, T* to) {
-  if (stride == 1) {
-    std::copy_n(from, count, to);
-  } else {
-    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<T>(from[j * stride]);
-  }
+  read_line(from, stride, count, to, 1);
   std::fill(to + count, to + pitch, T(0));
 }
 

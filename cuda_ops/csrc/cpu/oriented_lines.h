@@ -126,7 +126,7 @@ void pack_row(
     const S* from = map.at(image, block.first, row, 0);
     return with_lanes(lanes, [&](auto count) {
       for (int64_t j = 0; j < map.columns; ++j, out += count, from += map.column_stride) {
-        for (int l = 0; l < count; ++l) out[l] = static_cast<T>(from[l]);
+        read_line(from, 1, count, out, 1);
       }
     });
   }
@@ -134,9 +134,7 @@ void pack_row(
   for (size_t l = 0; l < block.channels.size(); ++l) {
     const S* from = map.at(image, block.channels[l], row, 0);
     T* to = out + begin + l;
-    for (int64_t j = 0; j < map.columns; ++j, to += lanes, from += map.column_stride) {
-      *to = static_cast<T>(*from);
-    }
+    read_line(from, map.column_stride, map.columns, to, lanes);
   }
 }
 
@@ -166,9 +164,7 @@ void unpack_row(
   for (size_t l = 0; l < block.channels.size(); ++l) {
     S* to = map.at(image, block.channels[l], row, 0);
     const T* from = in + begin + l;
-    for (int64_t j = 0; j < map.columns; ++j, from += lanes, to += map.column_stride) {
-      *to = static_cast<S>(*from);
-    }
+    write_line(from, lanes, map.columns, to, map.column_stride);
   }
 }
 
