@@ -48,7 +48,7 @@ class RedNet(ResNet):
             (whose checkpoints differ in it). Defaults to 3.
         kernel_size (int): Side of the kernels in the blocks. Defaults to 7.
         involution_cfg (dict, optional): Type and arguments of the involutions.
-            Defaults to None: ``dict(type='Involution2d')``. Its norm is
+            Defaults to None: ``dict(type='smpconv_mm.Involution2d')``. Its norm is
             ``norm_cfg`` if it names no other.
         dilations (Sequence[int]): Dilation of the involutions of each stage.
             Defaults to (1, 1, 1, 1).
@@ -76,7 +76,7 @@ class RedNet(ResNet):
         101: (InvolutionBottleneck, (3, 4, 23, 3)),
         152: (InvolutionBottleneck, (3, 8, 36, 3)),
     }
-    involution_type = 'Involution2d'
+    involution_type = 'smpconv_mm.Involution2d'
 
     def __init__(
         self,
@@ -135,12 +135,12 @@ class CedNet(RedNet):
         stem_kernel_size (int): Side of the kernels of the stem's C-volution.
             Defaults to 7.
         **kwargs: The other arguments of :class:`RedNet`; the default of
-            ``involution_cfg`` is ``dict(type='CVolution2d')``.
+            ``involution_cfg`` is ``dict(type='smpconv_mm.CVolution2d')``.
 
     Input and output: as those of :class:`RedNet`.
     """
 
-    involution_type = 'CVolution2d'
+    involution_type = 'smpconv_mm.CVolution2d'
 
     def __init__(self, depth: int, stem_kernel_size: int = 7, **kwargs) -> None:
         super().__init__(depth, stem_kernel_size, **kwargs)
