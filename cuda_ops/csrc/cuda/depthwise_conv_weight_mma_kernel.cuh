@@ -29,7 +29,7 @@ struct WeightForm {
   // pairs of rows of the kernel, rows of g (two apart) and eighths of x that a warp
   // has at once
   static constexpr int kPairs =
-      Reach > 2 ? 2 : Eighths == 1 || (Eighths == 4 && Reach == 1) ? 7 : 4;
+      Reach > 2 ? 2 : Eighths == 1 ? 7 : Eighths == 4 && Reach == 1 ? 6 : 4;
   static constexpr int kSteps = Reach > 2 ? 1 : 2;
   // blocks on a processor, at least: 128 registers a thread for two
   static constexpr int kBlocks = kParts == 2 ? 1 : 2;
