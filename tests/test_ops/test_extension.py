@@ -47,6 +47,8 @@ def test_each_operator_is_asked_for_by_itself(monkeypatch):
     assert extension.why_not('old', 'cpu') is None
     assert "'old' was built without CUDA" in extension.why_not('old', 'cuda')
     assert "another version, it lacks 'new'" in extension.why_not('new', 'cpu')
+    assert extension.why_not(('old', 'other'), 'cpu') is None
+    assert "'old' was built" in extension.why_not(('other', 'old'), 'cuda')
     assert 'for meta' in extension.why_not('old', 'meta')
 
 

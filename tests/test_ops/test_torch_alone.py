@@ -26,15 +26,13 @@ hidden = {hidden!r}
 sys.meta_path[:] = [Some if f is PathFinder else f for f in sys.meta_path]
 
 def run(*args):
-    status = pytest.main(['-q', '-p', 'no:cacheprovider', '--import-mode=importlib', *args])
+    status = pytest.main(['-q', '-p', 'no:cacheprovider', *args])
     assert status == 0, status
 
 if {everything}:
     run('--collect-only', '-qq', 'tests/test_ops', 'tests/test_cuda_ops')
     for name in ('depthwise', 'fft_conv', 'involution', 'oriented', 'smp_kernel'):
         runpy.run_path(f'tools/benchmarks/bench_{{name}}.py')
-    from smpconv_mm.apis import benchmark
-    print(benchmark.table([dict(case='a', ms=1.0)]))
 run('-k', 'autocast or agrees_with_float64 and bfloat16',
     'tests/test_ops/test_depthwise_conv.py', 'tests/test_ops/test_long_conv.py')
 assert not set(sys.modules) & set(hidden)
