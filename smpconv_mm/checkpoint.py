@@ -14,7 +14,7 @@ from torch import nn
 
 from .errors import CheckpointError
 
-# how torch's weights_only unpickler says that it will not run something
+# what torch's weights_only unpickler says when it refuses an object
 _REFUSED = re.compile(
     r'(?:Unsupported (?:global|class)|unrecognized function|Can only build)[^.,]*'
     r'(?:\.\w+)*'

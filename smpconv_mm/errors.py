@@ -20,7 +20,7 @@ class CheckpointError(RuntimeError):
     """A checkpoint cannot be read or does not fit; the message says why."""
 
 
-# what libraries raise for mistakes of the user
+# what libraries raise for a user's mistakes
 _TOLD = (AssertionError, OSError, TypeError, ValueError, KeyError)
 
 
@@ -72,7 +72,7 @@ def _in_plain_words(error: Exception) -> str | None:
             return _empty_dataset(frame.f_locals['self'])
     innermost = frames[-1]
     if Path(innermost.f_code.co_filename).is_relative_to(_PACKAGE):
-        return text  # ours, written for the user
+        return text  # raised by this package, for the user to read
     return None
 
 

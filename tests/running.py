@@ -3,9 +3,13 @@
 import importlib
 import importlib.util
 import io
+import multiprocessing
 import os
+import runpy
+import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
@@ -50,6 +54,74 @@ def load(name) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run_in_processes(tool, *args, number=2):
+    """Run a tool in several processes, as torchrun starts them.
+
+    They are forked from one that has imported everything, which saves most of the
+    time. Returns ``returncode`` (the first that is not 0) and ``stdout`` (of all).
+    """
+    args = [*map(str, args), '--launcher', 'pytorch']
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder, f'{rank}.log') for rank in range(number)]
+        port = free_port()
+        workers = [
+            _FORKS.Process(target=_work, args=(tool, args, rank, number, port, log))
+            for rank, log in enumerate(logs)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(timeout=120)
+            worker.kill()
+        codes = [worker.exitcode for worker in workers]
+        out = '\n'.join(log.read_text() for log in logs)
+    assert not any(codes), f'{codes}\n{out[-3000:]}'
+    return SimpleNamespace(returncode=0, stdout=out)
+
+
+_FORKS = multiprocessing.get_context('forkserver')
+_FORKS.set_forkserver_preload(['smpconv_mm.models', 'smpconv_mm.engine.runner'])
+
+
+def _work(tool, args, rank, number, port, log):
+    with open(log, 'w') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(number),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS='1',
+    )
+    import torch
+
+    torch.set_num_threads(1)
+    load(tool).main(args)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def run_as_script(path, *args):
+    """Run a Python file as ``python path ...`` does, but in this process."""
+
+    def main(args):
+        argv, folders = sys.argv, list(sys.path)
+        sys.argv = [str(path), *args]
+        sys.path.insert(0, str(Path(path).parent))
+        try:
+            runpy.run_path(str(path), run_name='__main__')
+        finally:
+            sys.argv, sys.path[:] = argv, folders
+
+    return call(main, args)
 
 
 def call(main, args, cwd=None, env=None):

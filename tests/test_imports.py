@@ -11,24 +11,35 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'smpconv_mm'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
-# room -> rooms of this package that it may import
-ALLOWED = {
-    'ops': {'ops'},
-    'layers': {'ops', 'layers', 'registry'},
-    'models': {'ops', 'layers', 'models', 'registry'},
-    'datasets': {'datasets', 'registry', 'errors', 'checkpoint'},
-}
-# package -> rooms that may import it
-EXTERNAL = {
-    'mmdet': {'models/necks', 'models/heads'},
-    'mmseg': {'models/necks', 'models/heads'},
-}
+EVERY = pytest.mark.parametrize(
+    'path', FILES, ids=lambda p: str(p.relative_to(PACKAGE))
+)
 
 
-def imports(path):
-    """Absolute names of all modules that a file imports, at any depth."""
+def table():
+    """Rows of docs/rooms.md: what a room may import of this package and of others."""
+    rooms = {}
+    for line in (ROOT / 'docs/rooms.md').read_text().splitlines():
+        if line.startswith('| `'):
+            name, _, ours, others = (cell.strip() for cell in line.split('|')[1:-1])
+            rooms[name.strip('`')] = tuple(
+                set(filter(None, cell.split(', '))) for cell in (ours, others)
+            )
+    return rooms
+
+
+ROOMS = table()
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+
+
+def imports(path, inside=True):
+    """Absolute names of the modules that a file imports, also inside of functions."""
     package = path.relative_to(ROOT).with_suffix('').parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if inside else tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -41,26 +52,65 @@ def imports(path):
                 yield from (f'smpconv_mm.{alias.name}' for alias in node.names)
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_layers_of_the_house(path):
-    parts = path.relative_to(PACKAGE).parts
-    room = parts[0].removesuffix('.py')
-    for name in imports(path):
+def rooms_in(names):
+    """Rooms among the names of modules; of the package itself, its version is seen."""
+    for name in names:
         top, *rest = name.split('.')
-        assert top not in ('tools', 'tests'), name
-        if top == 'smpconv_mm' and rest and room in ALLOWED:
-            assert rest[0] in ALLOWED[room], f'{room} imports {name}'
-        if room == 'ops':
-            known = {*sys.stdlib_module_names, 'torch', 'smpconv_mm'}
-            assert top in known, f'ops imports {name}'
-        if top in EXTERNAL:
-            assert '/'.join(parts[:2]) in EXTERNAL[top], f'{path} imports {name}'
+        if top == 'smpconv_mm' and rest:
+            yield rest[0].replace('__version__', 'version')
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_table_is_complete():
+    assert set(ROOMS) == {room_of(path) for path in FILES} - {'__init__'}
+    for room, (ours, _) in ROOMS.items():
+        assert ours <= set(ROOMS) - {room}, room
+
+
+def test_no_two_rooms_need_each_other():
+    left = {room: set(ours) for room, (ours, _) in ROOMS.items()}
+    while left:
+        free = {room for room, needs in left.items() if not needs & set(left)}
+        assert free, f'a circle among {sorted(left)}'
+        left = {room: needs for room, needs in left.items() if room not in free}
+
+
+@EVERY
+def test_rooms(path):
+    room = room_of(path)
+    if room == '__init__':
+        allowed, others = {'version', 'registry', 'compat'}, set()
+    else:
+        allowed, others = ROOMS[room]
+    names = list(imports(path))
+    assert set(rooms_in(names)) <= allowed | {room}
+    known = {*sys.stdlib_module_names, 'smpconv_mm', 'torch', 'numpy'} | others
+    if room == 'ops':
+        known.remove('numpy')
+        if path.name == 'cupy.py':  # inside of functions, where CuPy is installed
+            known.add('cupy')
+    assert {name.split('.')[0] for name in names} <= known
+
+
+@EVERY
+def test_exceptions_of_the_table(path):
+    parts = path.relative_to(PACKAGE).parts
+    tops = {name.split('.')[0] for name in imports(path)}
+    if tops & {'mmdet', 'mmseg'}:
+        assert parts[:2] in [('models', n) for n in ('necks', 'heads', 'losses')]
+    at_once = list(imports(path, inside=False))
+    if parts[0] == 'engine':
+        assert 'visualization' not in rooms_in(at_once)
+    if parts == ('apis', 'benchmark.py'):
+        tops = {name.split('.')[0] for name in at_once}
+        assert tops <= {*sys.stdlib_module_names, 'torch'}
+    if parts != ('ops', 'extension.py'):
+        assert 'load_library' not in path.read_text()
+
+
+@EVERY
 def test_no_print_in_the_library(path):
-    if path.name == '__main__.py':
-        return
+    if path.name == '__main__.py' or path == PACKAGE / 'apis/benchmark.py':
+        return  # what is printed is their purpose
     calls = [
         n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)
     ]

@@ -6,18 +6,48 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 config=configs/smpconv/smpnet-micro_1xb64_digits.py
 work=work_dirs/smpnet-micro_1xb64_digits
+log=$work/quickstart.log
 
 bash tools/install.sh --level core
 py=${VIRTUAL_ENV:-.venv}/bin/python
 export MPLBACKEND=Agg PYTHONUNBUFFERED=1
+mkdir -p "$work"
+: > "$log"
 
-"$py" tools/train.py "$config" --work-dir "$work" "$@"
+# logged COMMAND...: what it says goes into the log, shown if it fails
+logged() {
+  printf '+ %s\n' "$*" >> "$log"
+  "$@" >> "$log" 2>&1 || failed
+}
 
+failed() {
+  tail -n 20 "$log" >&2
+  echo "quickstart.sh: stopped; all that was said is in $log" >&2
+  exit 1
+}
+
+# one line an epoch of what MMEngine logs
+epochs() {
+  awk '{
+    for (i = 1; i < NF; i++) {
+      if ($i == "loss:") loss = $(i + 1)
+      if ($i == "accuracy/top1:")
+        printf "    epoch %d: loss %.3f, accuracy %.2f %%\n", ++epoch, loss, $(i + 1)
+    }
+    fflush()
+  }'
+}
+
+echo 'Train SMPNet-micro on handwritten digits'
+"$py" tools/train.py "$config" --work-dir "$work" "$@" 2>&1 | tee -a "$log" | epochs ||
+  failed
 checkpoint=$(cat "$work/last_checkpoint")
 
-"$py" tools/analysis_tools/plot_curves.py "$work" --out "$work/curves.png"
-"$py" tools/visualization/vis_kernels.py "$config" "$checkpoint" --out "$work/kernels.png"
-"$py" tools/analysis_tools/confusion_matrix.py "$config" "$checkpoint" \
+echo 'Draw curves, kernels and mistakes'
+logged "$py" tools/analysis_tools/plot_curves.py "$work" --out "$work/curves.png"
+logged "$py" tools/visualization/vis_kernels.py "$config" "$checkpoint" \
+  --out "$work/kernels.png"
+logged "$py" tools/analysis_tools/confusion_matrix.py "$config" "$checkpoint" \
   --out "$work/confusion_matrix.png"
 
 accuracy=$("$py" - "$work" <<'PY'
@@ -36,4 +66,5 @@ Top-1 accuracy on the held-out digits: $accuracy
   training curves   $work/curves.png
   kernels           $work/kernels.png
   confusion matrix  $work/confusion_matrix.png
+  log               $log
 END

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs level full, then runs pytest:
+# Installs level full, then runs pytest, with two workers unless -n says otherwise:
 #   bash tools/run_tests.sh [--stack STACK] [--cuda CUDA] [pytest arguments]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,7 +11,9 @@ while [ "${1:-}" = --stack ] || [ "${1:-}" = --cuda ]; do
 done
 bash tools/install.sh --level full "${options[@]}"
 
-# Two threads: steady times, and no fight between libraries over the cores.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} MKL_NUM_THREADS=${MKL_NUM_THREADS:-2}
+# A thread per worker, so that they do not wait for each other's cores. A file stays
+# with one worker, which trains and builds what its tests share once.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-1}
 export MPLBACKEND=Agg PYTHONUNBUFFERED=1
-exec "${VIRTUAL_ENV:-.venv}/bin/python" -m pytest --durations=10 "$@"
+exec "${VIRTUAL_ENV:-.venv}/bin/python" -m pytest \
+  -n 2 --dist loadfile --no-loadscope-reorder --durations=10 "$@"

@@ -4,7 +4,10 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(smpconv_mm_ext, m) {
-  m.def("depthwise_conv2d(Tensor input, Tensor weight, Tensor? bias) -> Tensor");
+  // flip: with the kernel turned by 180 degrees, which is the gradient of the input
+  m.def(
+      "depthwise_conv2d(Tensor input, Tensor weight, Tensor? bias, bool flip=False)"
+      " -> Tensor");
   m.def(
       "depthwise_conv2d_weight(Tensor input, Tensor grad, int kh, int kw)"
       " -> Tensor");
@@ -17,4 +20,13 @@ STABLE_TORCH_LIBRARY(smpconv_mm_ext, m) {
   m.def(
       "oriented_conv2d_weight(Tensor input, Tensor grad, Tensor angle, int taps,"
       " int stride) -> Tensor");
+  m.def(
+      "involution(Tensor input, Tensor weight, int stride, int padding, int dilation,"
+      " bool interleaved, bool clamp) -> Tensor");
+  m.def(
+      "involution_input(Tensor grad, Tensor weight, int height, int width, int stride,"
+      " int padding, int dilation, bool interleaved, bool clamp) -> Tensor");
+  m.def(
+      "involution_weight(Tensor input, Tensor grad, int groups, int kernel, int stride,"
+      " int padding, int dilation, bool interleaved, bool clamp) -> Tensor");
 }

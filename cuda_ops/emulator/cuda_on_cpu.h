@@ -55,7 +55,7 @@ enum class State { kReady, kBarrier, kWarp, kDone };
 struct Copy {
   void* to;
   const void* from;
-  int bytes;
+  int bytes, read;  // zeros follow what is read
 };
 
 struct Fiber {
@@ -212,6 +212,10 @@ inline unsigned char* shared_memory() {
   return reinterpret_cast<unsigned char*>(block()->shared.data());
 }
 
+inline unsigned shared_address(const void* place) {
+  return unsigned(static_cast<const unsigned char*>(place) - shared_memory());
+}
+
 }  // namespace emulator
 
 #define threadIdx (emulator::thread_index())
@@ -224,6 +228,12 @@ inline void __syncthreads() { emulator::wait(emulator::State::kBarrier); }
 inline void __syncwarp(unsigned mask = ~0u) {
   int none = 0;
   emulator::meet(mask, none, [](int**) {});
+}
+
+inline int atomicAdd(int* address, int value) {
+  const int before = *address;
+  *address += value;
+  return before;
 }
 
 // ------------------------------------------------------------ shuffles, votes
@@ -388,10 +398,14 @@ void ldmatrix_x4(unsigned (&out)[4], const void* row) {
   });
 }
 
-inline void copy_async(void* to, const void* from, int bytes) {
+inline void copy_async(void* to, const void* from, int bytes, int read) {
   if (reinterpret_cast<uintptr_t>(to) % bytes || reinterpret_cast<uintptr_t>(from) % bytes)
     fail("cp.async: misaligned address");
-  block()->fibers[block()->current].copies.back().push_back({to, from, bytes});
+  block()->fibers[block()->current].copies.back().push_back({to, from, bytes, read});
+}
+
+inline void copy_async(void* to, const void* from, int bytes) {
+  copy_async(to, from, bytes, bytes);
 }
 
 inline void copy_commit() { block()->fibers[block()->current].copies.push_back({}); }
@@ -400,7 +414,10 @@ inline void copy_commit() { block()->fibers[block()->current].copies.push_back({
 inline void copy_wait(int pending) {
   auto& groups = block()->fibers[block()->current].copies;
   while (int(groups.size()) - 1 > pending) {
-    for (const Copy& copy : groups.front()) memcpy(copy.to, copy.from, copy.bytes);
+    for (const Copy& copy : groups.front()) {
+      memcpy(copy.to, copy.from, copy.read);
+      memset(static_cast<char*>(copy.to) + copy.read, 0, copy.bytes - copy.read);
+    }
     groups.erase(groups.begin());
   }
 }

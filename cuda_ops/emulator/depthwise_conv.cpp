@@ -4,15 +4,21 @@
 
 using namespace smpconv_mm;
 
-extern "C" int emulated_conv(const emulator::Machine* m, const ConvShape* s, int type,
+// A shape, and whether the kernel is turned.
+struct Conv {
+  ConvShape shape;
+  int flip;
+};
+
+extern "C" int emulated_conv(const emulator::Machine* m, const Conv* c, int type,
                              const void* input, const void* weight, const void* bias,
                              void* output, char* message, int size) {
   return emulator::guarded(type, message, size, [&](auto zero) {
     using T = decltype(zero);
     const auto launch = emulator::launcher(*m);
-    return depthwise_conv2d(launch, emulator::device(*m, "conv"), *s,
+    return depthwise_conv2d(launch, emulator::device(*m, "conv"), c->shape,
                             static_cast<const T*>(input), static_cast<const T*>(weight),
-                            static_cast<const T*>(bias), static_cast<T*>(output));
+                            static_cast<const T*>(bias), c->flip != 0, static_cast<T*>(output));
   });
 }
 

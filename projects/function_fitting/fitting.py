@@ -31,7 +31,7 @@ class PointField(nn.Module):
 
     Args:
         size (Sequence[int]): Places per axis where it is evaluated.
-        parameters (int): About how many; ``d + 2`` a point.
+        parameters (int): About how many; ``d + 2`` per point.
         normalize (bool): Average over the points that are active, as in the
             paper, or sum them up.
         seed (int): For the start of the points.
@@ -152,7 +152,7 @@ METHODS = {
 
 @dataclass
 class Frame:
-    """A moment of a fit: values, and of points positions, radii and weights."""
+    """A moment of a fit: values, and the positions, radii and weights of points."""
 
     step: int
     values: Tensor
@@ -171,7 +171,7 @@ class Fit:
         psnr (list[float]): Peak signal to noise ratio, dB, after 0, 1, ...
             steps; the peak is the range of the signal.
         seconds (list[float]): Training time until then.
-        frames (list[Frame]): Moments, ever rarer.
+        frames (list[Frame]): Moments, less and less frequent.
     """
 
     signal: str
@@ -208,8 +208,8 @@ def fit(
         parameters (int): About how many to learn.
         steps (int): At least so many.
         seconds (float): At least so long.
-        seed (int): Of all random numbers.
-        name (str): Of the signal, for the record.
+        seed (int): Seed of all random numbers.
+        name (str): Name of the signal, kept in the result.
     """
     torch.manual_seed(seed)
     model = METHODS[method].build(target.shape, parameters, seed)
@@ -261,9 +261,9 @@ def fit_all(
 
     Args:
         signals (dict[str, Tensor]): See :func:`.signals.load_signal`.
-        steps (Sequence[int]): Each fit goes on for the most of them,
-        seconds (Sequence[float]): and for the longest of these.
-        seeds (Sequence[int]): A run each.
+        steps (Sequence[int]): Each fit takes at least the largest number of them.
+        seconds (Sequence[float]): Each fit lasts at least the longest of them.
+        seeds (Sequence[int]): One run with each.
         parameters (int, optional): Defaults to None: half as many as the
             signal has values.
 
@@ -297,8 +297,8 @@ class Row:
     Attributes:
         signal (str): Its name.
         budget (str): ``'100 steps'`` or ``'0.5 s'``.
-        psnr (dict[str, tuple[float, float]]): Mean and standard deviation over
-            seeds, dB, a method.
+        psnr (dict[str, tuple[float, float]]): For each method the mean and standard
+            deviation over seeds, in dB.
     """
 
     signal: str

@@ -22,7 +22,7 @@ _IMAGE = dict(cmap='gray', vmin=-1, vmax=1, extent=(-1, 1, -1, 1), aspect='auto'
 
 
 def draw_fits(signals: dict[str, Tensor], fits: Sequence[Fit]) -> Figure:
-    """Draw the fits of the first seed, a row a signal.
+    """Draw the fits of the first seed, one row per signal.
 
     The first panel of a row shows the PSNR over steps, the last the paths of
     the points (of a signal upwards over steps, of an image in its plane), those
@@ -88,15 +88,15 @@ def animate_points(
 ) -> None:
     """Write a GIF of a fit by points: how they move, and what they make.
 
-    Of a signal it shows a dot a point, at its position and weight, with a bar
-    of twice its radius, over the fit and the signal; of an image the points on
-    the fit.
+    Of a signal it shows the points over the fit and the signal: one dot per point,
+    at its position and weight, with a bar of twice its radius. Of an image it shows
+    the points on the fit.
 
     Args:
         target (Tensor): What is fitted, (L,) or (H, W).
         run (Fit): A run whose frames have points.
         path (str | Path): ``.gif`` file to write; replaced when done.
-        rate (float): Frames a second. Defaults to 8.
+        rate (float): Frames per second. Defaults to 8.
 
     Raises:
         ValueError: If the run was not made with points.

@@ -34,7 +34,7 @@ def _step() -> Tensor:
 
 
 def _chirp() -> Tensor:
-    """A sinusoid from 1 to 60 periods a length."""
+    """A sinusoid whose frequency grows from 1 to 60 periods over the length."""
     t = torch.linspace(0, 1, SAMPLES)
     return (2 * torch.pi * (t + 59 / 2 * t**2)).sin()
 
@@ -45,7 +45,7 @@ def _sawtooth() -> Tensor:
 
 
 def _eeg() -> Tensor:
-    """Four seconds of a recorded EEG, 200 samples a second, of one electrode.
+    """Four seconds of a recorded EEG, 200 samples per second, of one electrode.
 
     It comes with matplotlib, as data of its examples.
     """

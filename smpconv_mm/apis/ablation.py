@@ -24,9 +24,9 @@ class Run:
 
     Attributes:
         variant (str): Its name.
-        seed (int): Of all random numbers.
-        metrics (dict[str, float]): Of the last weights on the validation data.
-        seconds (float): Training time, of the last part if it was resumed.
+        seed (int): Seed of all random numbers.
+        metrics (dict[str, float]): Those of the last weights on the validation data.
+        seconds (float): Training time; of a resumed run that of its last part.
         settings (str): Hash of the whole config.
     """
 
@@ -40,8 +40,8 @@ class Run:
 def variants_of(cfg: Config, names: Sequence[str] | None = None) -> dict[str, dict]:
     """Variants that a config lists, or some of them.
 
-    The config has a variable ``ablation``: names and their changes to the
-    config, as for ``--cfg-options``::
+    The config has a variable ``ablation`` with a name for each variant and its
+    changes to the config, written as for ``--cfg-options``::
 
         ablation = {
             'published': {},
@@ -77,8 +77,8 @@ def run_ablation(
     Args:
         config (str): Config file.
         variants (dict[str, dict]): See :func:`variants_of`.
-        seeds (Sequence[int]): A run each.
-        work_dir (str | Path): A folder ``VARIANT/seed_N`` is made a run.
+        seeds (Sequence[int]): Every variant is trained once with each.
+        work_dir (str | Path): Each run has the folder ``VARIANT/seed_N`` in it.
         options (dict, optional): Changes to all variants.
 
     Raises:
@@ -111,7 +111,7 @@ def run_ablation(
 def _train(cfg: Config, variant: str, seed: int, folder: Path, settings: str) -> Run:
     check_data(cfg, ('train', 'val'))
     cfg.work_dir = str(folder)
-    # one a run: MMEngine keeps loggers and visualizers by name
+    # a name per run: MMEngine keeps loggers and visualizers by it
     cfg.experiment_name = f'{variant}-{seed}'
     cfg.log_level = 'WARNING'
     set_resume(cfg, 'auto')
@@ -129,8 +129,8 @@ class Row:
 
     Attributes:
         variant (str): Its name.
-        values (list[float]): Metric, a seed each.
-        mean, std (float): Of ``values``; the sample's standard deviation.
+        values (list[float]): The metric, one value per seed.
+        mean, std (float): Mean and sample standard deviation of ``values``.
         difference, error (float): Mean over seeds of the difference to the
             first variant with the same seed, and its standard error.
     """
@@ -144,11 +144,11 @@ class Row:
 
 
 def compare(runs: Sequence[Run], metric: str | None = None) -> tuple[str, list[Row]]:
-    """Means and spreads of a metric, a row a variant.
+    """Means and spreads of a metric, one row per variant.
 
     Args:
         runs (Sequence[Run]): Every variant with the same seeds.
-        metric (str, optional): Defaults to None: the first that was measured.
+        metric (str, optional): Defaults to None: the first one that was measured.
 
     Returns:
         tuple: The metric and the rows, in order of appearance.

@@ -19,10 +19,10 @@ class Complexity:
         parameters (int): Number of parameters.
         macs (dict[str, int]): Multiply-adds of convolutions and matrix
             products, by top-level module of the model.
-        kernel_macs (int): Multiply-adds of making kernels from points, all of
-            them at all places; spent once a forward in training whatever the
-            batch, once in eval mode (then kernels are kept), never in deploy
-            form. Where points touch few places, less is done.
+        kernel_macs (int): Multiply-adds of making the kernels, with all points at
+            all positions: once per training step, whatever the batch; once in
+            eval mode, where kernels are kept; never in deploy form. Less is
+            done where points touch few positions.
     """
 
     parameters: int

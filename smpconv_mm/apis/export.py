@@ -1,4 +1,4 @@
-"""From a checkpoint to a file for other programs: ONNX, or torch's own ``.pt2``."""
+"""Export a checkpoint for other programs: ONNX, or torch's ``.pt2``."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def export_file(
         options (dict, optional): Changes to the config.
 
     Raises:
-        UsageError: If the suffix, a package, the shape or the network does not
-            do, or the file's outputs differ by more than :data:`TOLERANCE`.
+        UsageError: If the suffix is unknown, a package is missing, the shape or the
+            network cannot be exported, or the outputs of the file differ by more
+            than :data:`TOLERANCE`.
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
     dst = Path(dst)
     if dst.suffix not in _FORMATS:
         raise UsageError(
-            f'{dst}: the suffix says what to write, {" or ".join(_FORMATS)}, got '
-            f'{dst.suffix!r}'
+            f'{dst}: the suffix must be {" or ".join(_FORMATS)}, got {dst.suffix!r}'
         )
     write, run, needed = _FORMATS[dst.suffix]
     missing = [name for name in needed if find_spec(name) is None]
@@ -136,8 +136,8 @@ def _parse_shape(
 
 
 def _least(network: Network) -> int:
-    """Least side that a graph for any size takes."""
-    # a map of one place is a case of its own for torch.export
+    """Smallest side of an input of a graph for any size."""
+    # torch.export treats a map of one pixel as a special case
     return network.stride() + 1
 
 
@@ -167,7 +167,7 @@ def _axes(network: Network, dynamic: bool) -> dict | None:
 
 
 def _trace(network: Network, shape: tuple[int, ...], axes: dict | None, fp16: bool):
-    # torch.export takes a batch of 1 for a constant
+    # torch.export would fix a batch of 1
     sample = torch.zeros(2 if axes else 1, network.in_channels, *shape)
     with plain_convolutions():
         try:
@@ -176,7 +176,7 @@ def _trace(network: Network, shape: tuple[int, ...], axes: dict | None, fp16: bo
                 (sample,),
                 dynamic_shapes=axes and (axes,),
             )
-        except RuntimeError as error:  # of many kinds, with pages of text
+        except RuntimeError as error:  # the first line of pages of text
             reason = str(error).strip().splitlines()[0]
             hint = '; without --dynamic it may' if axes else ''
             raise UsageError(
@@ -186,7 +186,7 @@ def _trace(network: Network, shape: tuple[int, ...], axes: dict | None, fp16: bo
 
 def _write_onnx(program, path: Path, outputs: list[str], axes) -> None:
     with warnings.catch_warnings():
-        # torch's own use of what it has deprecated
+        # torch uses functions that it has deprecated
         warnings.simplefilter('ignore', (FutureWarning, DeprecationWarning))
         torch.onnx.export(
             program,
@@ -196,7 +196,7 @@ def _write_onnx(program, path: Path, outputs: list[str], axes) -> None:
             external_data=False,
             input_names=['input'],
             output_names=outputs,
-            dynamic_shapes=axes and (axes,),  # for their names
+            dynamic_shapes=axes and (axes,),  # names the axes
             verbose=False,
         )
 

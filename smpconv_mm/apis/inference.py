@@ -1,4 +1,4 @@
-"""Classifying images of one's own."""
+"""Classify image files."""
 
 from __future__ import annotations
 

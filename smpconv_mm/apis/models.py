@@ -1,4 +1,4 @@
-"""One network of a config as a function of one tensor, for exporting and timing."""
+"""The network of a config as a function of one tensor, for export and timing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from smpconv_mm.engine.runner import build_model
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.ops import use_backend
 
-_PROBE = 512  # side of the map on which the stride is read off; a power of two
+_PROBE = 512  # side of the input that the stride is measured with; a power of two
 
 
 class Network(nn.Module):
@@ -85,7 +85,7 @@ class Network(nn.Module):
         return self
 
     def stride(self) -> int:
-        """Pixels of the input to a place of the smallest map; in deploy form."""
+        """Pixels of the input per pixel of the smallest map; in deploy form."""
         shape = (1, self.in_channels, *(_PROBE,) * self.ndim)
         # shapes only, nothing is computed
         with torch.no_grad(), plain_convolutions():
@@ -97,7 +97,7 @@ class Network(nn.Module):
 
 @contextmanager
 def plain_convolutions() -> Iterator[None]:
-    """Convolve by torch's own operators, which exporters and every device know."""
+    """Convolve with torch's own operators, which exporters and all devices know."""
     with use_backend('depthwise_conv2d', 'conv2d'):
         with use_backend('causal_conv1d', 'direct'):
             yield

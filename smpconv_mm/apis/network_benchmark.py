@@ -1,4 +1,4 @@
-"""Speed of whole networks at inference, as ratios in one run."""
+"""Speed of whole networks at inference, compared with each other in one run."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Contender:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         called: Callable = network
         if 'compile' in self.forms:
-            # with weights as constants, which can be laid out and fused ahead
+            # weights become constants, so that the compiler can fold and lay them out
             called = torch.compile(network, options={'freezing': True})
 
         def run() -> object:
@@ -128,8 +128,8 @@ def compare(
         report (Callable): Called with each row when it is there.
 
     Returns:
-        list[dict]: A row a batch and contender: ``contender``, ``batch``, ``ms``
-        (median), ``per_s`` (inputs a second), ``ratio`` (times slower than the
+        list[dict]: A row for each batch and contender: ``contender``, ``batch``, ``ms``
+        (median), ``per_s`` (inputs per second), ``ratio`` (times slower than the
         first), ``gmacs`` (multiply-adds of an input), ``ms_per_gmac``,
         ``peak_mib`` (CPU: resident memory that a process of its own needs above
         its size before the network; GPU: weights and maps), and ``share``, the
@@ -138,7 +138,7 @@ def compare(
     Raises:
         UsageError: If a config does not exist, or deploy form is not equal.
     """
-    # by their places, as two may have one name
+    # by index, as two may have the same name
     triples = {i: (c, *c.build(shape, device)) for i, c in enumerate(contenders)}
     gmacs = {
         i: complexity.measure(network, x.shape[1:]).total / 1e9
@@ -207,7 +207,7 @@ def _peak(contender, network, batch, shape, device, call) -> float | None:
         call()
         return benchmark.memory(device, peak=True) - others
     if not Path('/proc/self/clear_refs').exists():
-        return None  # Linux alone tells
+        return None  # known on Linux only
     return benchmark.in_new_process(_peak_of_process, contender, batch, tuple(shape))
 
 
@@ -215,9 +215,9 @@ def _peak_of_process(contender, batch, shape) -> float:
     before = benchmark.memory('cpu')
     call = contender.runner(*contender.build(shape, 'cpu'), batch)
     if 'compile' in contender.forms:
-        call()  # the compiler's own memory is not counted as far as it is freed
+        call()  # memory that compiling needs and frees is not counted
     gc.collect()
-    # give back what building has left in the heap, where the C library can
+    # return freed memory to the system, where the C library can
     getattr(ctypes.CDLL(None), 'malloc_trim', lambda pad: None)(0)
     benchmark.forget_peak('cpu')
     call()

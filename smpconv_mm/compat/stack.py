@@ -1,4 +1,4 @@
-"""Which OpenMMLab stack is installed."""
+"""Which OpenMMLab packages are installed, and whether they are new enough."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def installed(package: str) -> tuple[str, str] | None:
 
 
 def lacks_for(scope: str) -> str | None:
-    """Say what is not installed of what configs of a scope need, or None."""
+    """Say what configs of a scope need that is not installed, or None."""
     if scope in NAMES and find_spec(scope) is None:
         return f'{NAMES[scope][0]}, which is not installed'
     if scope in ('mmdet', 'mmseg') and find_spec('mmcv._ext') is None:

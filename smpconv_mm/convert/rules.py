@@ -13,11 +13,11 @@ from smpconv_mm.errors import CheckpointError
 
 
 class Rule(NamedTuple):
-    """What becomes of the entries whose whole name matches a pattern.
+    r"""What becomes of the entries whose whole name matches a pattern.
 
     Attributes:
         pattern (str): Regular expression of the old name.
-        new (str, optional): The new name, in which ``\\1`` or ``\\g<name>`` stand
+        new (str, optional): The new name, in which ``\1`` or ``\g<name>`` stand
             for groups of the pattern; None drops the entry.
         value (Callable): Makes the new value of the old one. It may raise a
             ValueError that completes "NAME ...".

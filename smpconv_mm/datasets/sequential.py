@@ -200,7 +200,7 @@ class SmallImages(BaseDataset):
         )
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images, one a row, and labels of the split."""
+        """Images and labels of the split, one row per image."""
         raise NotImplementedError
 
     def load_data_list(self) -> list[dict]:

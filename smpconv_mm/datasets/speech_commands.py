@@ -39,7 +39,7 @@ def read_wav(path: Path) -> np.ndarray:
         ) from error
     if kind != (1, 16, RATE):
         raise ValueError(
-            f'{path}: (channels, bits, samples a second) = {kind}, expected '
+            f'{path}: (channels, bits, samples per second) = {kind}, expected '
             f'(1, 16, {RATE}); convert it or remove it'
         )
     if len(data) != 2 * frames:

@@ -1,4 +1,4 @@
-"""From a config file and command-line choices to a config.
+"""Load a config and apply the choices of the command line.
 
 One set of functions for classification, detection and segmentation: the
 config's ``default_scope`` decides which package its names belong to.
@@ -23,7 +23,7 @@ from smpconv_mm.compat.mmengine import own_config
 from smpconv_mm.compat.stack import HOW_TO_INSTALL, lacks_for
 from smpconv_mm.errors import UsageError
 
-# What MMEngine reads from a config besides the arguments of its runner
+# keys that MMEngine reads from a config besides the arguments of its runner
 _OTHER_KEYS = (
     'auto_scale_lr',
     'channels_last',
@@ -57,7 +57,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         except RuntimeError as error:
             if 'lazy_import' not in str(error):
                 raise
-            # a base that imports something was taken for one of the new style
+            # MMEngine mistook a base with an import for a config of its new style
             cfg = Config.fromfile(file, lazy_import=False)
     except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
         fault = str(error).split(',')[0]
@@ -89,7 +89,7 @@ def _of_package(name: str) -> Path:
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """The choice of the command line, else of the config, else its file name."""
+    """Set the work dir: of the command line, else of the config, else by its name."""
     stem = Path(cfg.filename).stem
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{stem}'
 
@@ -137,7 +137,7 @@ def set_resume(cfg: Config, resume: str) -> None:
 
 
 def set_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate with the number of images a step."""
+    """Scale the learning rate with the number of images per step."""
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise UsageError(
             '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the '
@@ -172,7 +172,7 @@ def set_visualization(
     hook.wait_time = wait_time
     hook.interval = interval
     if show_dir:
-        # mmdet joins a relative folder to itself, once more for every image
+        # mmdet appends a relative folder again for every image
         show_dir = str(Path(show_dir).absolute())
         if cfg.get('default_scope') == 'mmseg':  # its hook has no such argument
             cfg.visualizer.save_dir = show_dir

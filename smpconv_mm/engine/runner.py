@@ -1,4 +1,4 @@
-"""From a config to its model, its datasets, and an MMEngine runner."""
+"""Build what a config describes: its model, its datasets, an MMEngine runner."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _scope_of(cfg: Config) -> AbstractContextManager:
 
 
 def initialise(network: BaseModule) -> None:
-    """Initialise weights as a training does, without a log line a parameter.
+    """Initialise weights as a training does, without a log line per parameter.
 
     Raises:
         CheckpointError: If ``init_cfg`` names a checkpoint that cannot be read.
@@ -87,7 +87,7 @@ def initialise(network: BaseModule) -> None:
 
 
 def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner:
-    """Build the runner; brings up gloo where there is no GPU.
+    """Build the runner; without a GPU its processes talk through gloo.
 
     MMEngine's launchers assume GPUs. Without one, the process group is made
     here and what MMEngine and torch have for GPUs only is replaced: SyncBN by
@@ -112,7 +112,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
     if kind is _FlexibleRunner:
         runner = _flexible_runner(cfg)
     else:
-        # before the model is wrapped: its wrapper notes the format of weights
+        # before the model is wrapped: the wrapper records the memory format of weights
         class Prepared(kind):
             def build_model(self, model: nn.Module | dict) -> nn.Module:
                 return _prepared(super().build_model(model), cfg)
@@ -171,8 +171,8 @@ def _prepared(model: nn.Module, cfg: Config) -> nn.Module:
 def check_channels(model: nn.Module) -> None:
     """Compare the maps of a backbone with what the parts after it expect.
 
-    Looks at backbones that tell their ``channels`` and ``out_indices``, as those
-    of this package, and at necks and heads of mmdet and mmseg.
+    Checks backbones with the attributes ``channels`` and ``out_indices``, such as
+    those of this package, and necks and heads of mmdet and mmseg.
 
     Raises:
         UsageError: Names the part, its channels and those of the backbone.
@@ -219,14 +219,14 @@ def _replace_type(node, old: str, new: str) -> bool:
 
 
 def write_metrics(metrics: dict, path: str) -> None:
-    """Write metrics as .json, .yaml or .pkl; one process does it."""
+    """Write metrics as .json, .yaml or .pkl, on the first process."""
     if is_main_process():
         with atomic_path(path) as temporary:
             mmengine.dump(metrics, str(temporary))
 
 
 def leave_group() -> None:
-    """End a distributed run in order; its threads would outlive the interpreter."""
+    """End a distributed run; its threads would outlive the interpreter."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

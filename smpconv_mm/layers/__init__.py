@@ -3,17 +3,12 @@
 from .causal_conv import CausalConv1d
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d
+from .keeping import keep_kernels
 from .kernel import Kernel
-from .kernel_conv import (
-    KernelConv,
-    KernelConv1d,
-    KernelConv2d,
-    KernelConv3d,
-    keep_kernels,
-    resample,
-)
+from .kernel_conv import KernelConv, KernelConv1d, KernelConv2d, KernelConv3d
 from .pruning import PrunedLayer, point_effects, points_outside, prune_points
 from .reparam import switch_to_deploy
+from .resampling import resample
 from .smp_kernel import SMPConv1d, SMPConv2d, SMPConv3d, SMPKernel
 
 __all__ = [

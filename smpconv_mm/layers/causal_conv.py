@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from smpconv_mm import ops
 from smpconv_mm.registry import MODELS
 
-from .kernel import resampled_taps
+from .resampling import resampled_taps
 
 
 @MODELS.register_module()

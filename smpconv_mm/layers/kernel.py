@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -193,18 +193,6 @@ def to_size(kernel_size: int | Sequence[int], ndim: int) -> tuple[int, ...]:
             f'{kernel_size!r}'
         )
     return size
-
-
-def resampled_taps(taps: int, rate: float, causal: bool = True) -> int:
-    """Taps that cover at a sampling rate what ``taps`` cover at rate 1.
-
-    A kernel that is not causal keeps the parity of its taps, so that its middle
-    stays where it is.
-    """
-    steps = ceil((taps - 1) * rate - 1e-6)
-    if not causal and (steps - (taps - 1)) % 2:
-        steps += 1
-    return steps + 1
 
 
 def reach(taps: int, causal: bool = False, dilation: int = 1) -> tuple[int, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from smpconv_mm import ops
 from smpconv_mm.registry import MODELS
 
-from .kernel import build_kernel, is_whole, reach, resampled_taps, take_shapes, to_size
+from .kernel import build_kernel, is_whole, reach, take_shapes, to_size
+from .resampling import resampled_taps
 
 # Numbers in a kernel from which it may be made again rather than kept (16 MiB)
 _LONG = 2**22
@@ -284,7 +285,6 @@ class KernelConv1d(KernelConv):
         if not (
             self.causal
             and self.stride == self.dilation == (1,)
-            and self.groups == 1
             and self.padding_mode == 'zeros'
         ):
             return super().convolve(input, weight, bias)
@@ -293,29 +293,44 @@ class KernelConv1d(KernelConv):
         known = weight.device.type == 'cpu' and not torch.compiler.is_compiling()
         if self.kernel is not None and known:
             first = self.kernel.first_tap()
-        remake = self._remake(first) if weight.requires_grad else None
-        return ops.causal_conv1d(input, weight[..., first:], bias, remake=remake)
+        weight = weight[..., first:]
+        with self._remade(weight):
+            return ops.causal_conv1d(input, weight, bias, groups=self.groups)
 
-    def _remake(self, first: int) -> Callable[[], Tensor] | None:
-        """What makes a long kernel again in the backward pass."""
+    def _remade(self, weight: Tensor) -> AbstractContextManager:
+        """Keep for the backward pass no long kernel, but what makes it again.
+
+        Args:
+            weight (Tensor): The kernel, or a part of it.
+        """
         kernel = self.kernel
-        long = prod(self._size) * self.in_channels * self.out_channels > _LONG
+        long = (
+            weight.requires_grad and prod(self._size) * prod(weight.shape[:2]) > _LONG
+        )
         if kernel is None or not kernel.remade_in_backward or not long:
-            return None
+            return nullcontext()
         if torch.compiler.is_compiling():
-            return None
+            return nullcontext()
+        storage, dtype = weight.untyped_storage().data_ptr(), weight.dtype
         versions = [p._version for p in kernel.parameters()]
 
+        def pack(saved: Tensor) -> Tensor | tuple:
+            if saved.untyped_storage().data_ptr() != storage:
+                return saved
+            return saved.size(), saved.stride(), saved.storage_offset()
+
         @torch.no_grad()
-        def remake() -> Tensor:
+        def unpack(kept: Tensor | tuple) -> Tensor:
+            if isinstance(kept, Tensor):
+                return kept
             if versions != [p._version for p in kernel.parameters()]:
                 raise RuntimeError(
                     'parameters of a kernel were changed in place between the forward '
                     'and the backward pass; call backward() before optimizer.step()'
                 )
-            return kernel()[..., first:]
+            return kernel().to(dtype).as_strided(*kept)
 
-        return remake
+        return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 @MODELS.register_module()
@@ -394,59 +409,26 @@ class KernelConv3d(KernelConv):
     ndim = 3
 
 
-@contextmanager
-def keep_kernels(model: nn.Module) -> Iterator[None]:
-    """Make all kernels of a network once, for many inputs.
-
-    A network in training form makes its kernels at every call, so that they are
-    those of its present parameters. Inside of this block they are made once, at
-    the beginning, and serve all calls in eval mode without gradients::
-
-        model.eval()
-        with torch.no_grad(), keep_kernels(model):
-            for image in images:
-                model(image)
+def layer_for(kernel: dict, ndim: int) -> type[KernelConv]:
+    """Class of the layer for a kind of kernel.
 
     Args:
-        model (nn.Module): Any network, in eval mode. Its parameters must stay
-            as they are until the end of the block.
+        kernel (dict): Config of a kernel, with its type.
+        ndim (int): Spatial axes.
 
-    Raises:
-        RuntimeError: At the end of the block, if a kernel is no longer what it was
-            at the beginning: results inside were those of the old one.
+    Returns:
+        type[KernelConv]: The registered class for this kind, which may have an
+        operation of its own, or else :class:`KernelConv2d` and its like.
     """
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, KernelConv)
-        and not module.training
-        and module.kernel is not None
-        and module._kept is None
-    }
-    try:
-        with torch.no_grad():
-            for layer in layers.values():
-                layer._kept = layer.kernel().clone()
-        yield
-        for name, layer in layers.items():
-            if layer._kept is not None and not _equal(layer.make_kernel(), layer._kept):
-                raise RuntimeError(
-                    f'the parameters of {name or "the layer"} changed inside of '
-                    'keep_kernels(), where results are those of the kernels from its '
-                    'beginning; change parameters outside'
-                )
-    finally:
-        for layer in layers.values():
-            layer._kept = None
-
-
-@torch.no_grad()
-def _equal(one: Tensor, two: Tensor) -> bool:
-    """Equal but for rounding, which differs from call to call on a GPU."""
-    if (one.shape, one.device) != (two.shape, two.device):
-        return False
-    scale = float(two.abs().max().nan_to_num())
-    return torch.allclose(one, two.to(one), rtol=0, atol=1e-4 * scale, equal_nan=True)
+    kind = kernel['type']
+    name = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+    general = {1: KernelConv1d, 2: KernelConv2d, 3: KernelConv3d}[ndim]
+    for layer in MODELS.module_dict.values():
+        if not isinstance(layer, type) or not issubclass(layer, general):
+            continue
+        if layer is not general and layer.kernel_type == name:
+            return layer
+    return general
 
 
 def _pad(input: Tensor, sides: list[tuple[int, int]], mode: str) -> Tensor:
@@ -456,31 +438,3 @@ def _pad(input: Tensor, sides: list[tuple[int, int]], mode: str) -> Tensor:
         input = F.pad(input, [min(n, 0) for n in flat])
         flat = [max(n, 0) for n in flat]
     return F.pad(input, flat, 'constant' if mode == 'zeros' else mode)
-
-
-def resample(model: nn.Module, rate: float) -> nn.Module:
-    """Adapt all kernels of a network to inputs of another sampling rate, in place.
-
-    A module with a method ``resample(rate)`` (layers and backbones of this
-    package) is asked to do it; ordinary convolutions stay as they are.
-
-    Args:
-        model (nn.Module): Any network in training form.
-        rate (float): Samples over those that the same signal had in training,
-            e.g. 2 for images of twice the height and width; 1 undoes it.
-
-    Returns:
-        nn.Module: ``model`` itself.
-
-    Raises:
-        ValueError: If the rate is not positive, or a kernel is fixed (deploy
-            form).
-    """
-    if not 0 < rate < float('inf'):
-        raise ValueError(f'rate must be positive, got {rate}')
-    if hasattr(model, 'resample'):
-        model.resample(rate)
-    else:
-        for child in model.children():
-            resample(child, rate)
-    return model

@@ -44,6 +44,13 @@ def fuse_conv_bn(
     return weight.detach(), bias.detach()
 
 
+def check_foldable(model: nn.Module) -> None:
+    """Raise ``TypeError`` if a norm that deploy form must fold cannot be folded."""
+    for module in model.modules():
+        if isinstance(module, ConvModule) and module.with_norm:
+            bn_scale_shift(module.norm)
+
+
 @torch.no_grad()
 def fold_conv_module(module: ConvModule) -> None:
     """Fold the norm of a ``conv -> norm`` ConvModule into its convolution."""

@@ -199,6 +199,16 @@ def exporting() -> bool:
     )
 
 
+def transforming() -> bool:
+    """Whether a transform of ``torch.func`` (``vmap``, ``grad``, ...) is at work.
+
+    It has rules for torch's own operators only.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def explain(op: str, *args) -> str:
     """Say, a line each, which backends of ``op`` exist and which would run.
 

@@ -1,271 +1,326 @@
-"""Convolutions with kernels as long as the signal, by way of the spectrum."""
+"""Convolution by Fourier transforms: two operators known to torch.
+
+``smpconv_mm::fft_conv`` is a cross-correlation of stride 1 over any number of axes,
+``smpconv_mm::fft_conv_backward`` its two gradients. Both are products of matrices, one
+a frequency. All transforms have one size, so that the backward pass can use spectra
+that the forward pass made.
+
+Kernels and the output's gradient are turned around before they are transformed: then
+a correlation is a product of spectra without a conjugate, which would cost a copy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
+from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from .dispatch import Backend, choose, exporting, register_operation
+# Numbers in a kernel above which spectra are made again in the backward pass (16 MiB)
+_LONG = 2**22
 
 
-def causal_conv1d(
-    input: Tensor,
-    kernel: Tensor,
-    bias: Tensor | None = None,
-    *,
-    method: str = 'auto',
-    remake: Callable[[], Tensor] | None = None,
+def fft_conv(
+    input: Tensor, weight: Tensor, left: list[int], right: list[int], groups: int
 ) -> Tensor:
-    """Convolve sequences so that an output depends on earlier samples only.
-
-    ``out[n, o, t] = bias[o] + sum_ij kernel[o, i, j] * input[n, i, t - (K - 1) + j]``
-    with zeros before the sequence: the last tap multiplies the current sample.
+    """Convolve, as ``F.convNd`` does with stride 1, by transforms.
 
     Args:
-        input (Tensor): Shape (N, I, L), L at least 1; N may be 0.
-        kernel (Tensor): Shape (O, I, K), any K, also longer than L.
-        bias (Tensor, optional): Shape (O,). Defaults to None.
-        method (str): ``'direct'``, ``'fft'`` or ``'auto'``, which takes the one
-            measured to be faster for the shape. Defaults to ``'auto'``.
-        remake (Callable, optional): Gives the kernel once more. Where memory is
-            short, the kernel is then not kept for the backward pass but made
-            again. Defaults to None.
+        input (Tensor): Shape (N, C_in, *spatial), no side 0; N may be 0.
+        weight (Tensor): Shape (C_out, C_in / groups, *taps); its dtype may differ
+            from the input's.
+        left (list[int]): Zeros before each axis, fewer than its taps.
+        right (list[int]): Zeros after each axis, fewer than its taps.
+        groups (int): Number of groups of channels.
 
     Returns:
-        Tensor: Shape (N, O, L), of the input's dtype; transforms of half
-        precision are computed in float32.
-
-    Raises:
-        ValueError: If a shape is wrong.
+        Tensor: Of the input's dtype; half precision is computed in float32.
     """
-    if input.dim() != 3 or input.shape[-1] == 0:
-        raise ValueError(
-            'causal_conv1d: input must have shape (N, I, L) with L at least 1, got '
-            f'{tuple(input.shape)}'
-        )
-    _check_kernel('causal_conv1d', input, kernel, bias, input.shape[1])
-    # taps that reach back before the first sample see zeros only; how many they
-    # are is not known while a graph for any length is made
-    length = input.shape[-1]
-    first = max(0, kernel.shape[-1] - length) if isinstance(length, int) else 0
-    kernel = kernel[..., first:]
-    remake = remake and partial(lambda make: make()[..., first:], remake)
-    args = input, kernel, remake
-    out = choose('causal_conv1d', method, *args).run(*args)
-    return out if bias is None else out + bias[:, None].to(out.dtype)
+    wanted = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
+    keep = wanted and weight.numel() <= _LONG
+    return conv_operator(input, weight, left, right, groups, keep)[0]
 
 
-def fft_conv2d(
-    input: Tensor, kernel: Tensor, bias: Tensor | None = None, *, groups: int = 1
-) -> Tensor:
-    """Convolve maps with large kernels by way of the spectrum.
+@torch.library.custom_op(
+    'smpconv_mm::fft_conv',
+    mutates_args=(),
+    schema='(Tensor input, Tensor weight, SymInt[] left, SymInt[] right, int groups,'
+    ' bool keep) -> (Tensor, Tensor, Tensor)',
+)
+def conv_operator(input, weight, left, right, groups, keep):
+    """Return the output, and with ``keep`` the spectra of input and kernel.
 
-    The result is that of ``F.conv2d`` with stride 1 and 'same' zero padding.
-    Its cost hardly depends on the size of the kernel.
-
-    Args:
-        input (Tensor): Shape (N, I, H, W); N may be 0.
-        kernel (Tensor): Shape (O, I / groups, Kh, Kw) with odd sides, which may
-            be larger than the map.
-        bias (Tensor, optional): Shape (O,). Defaults to None.
-        groups (int): Defaults to 1.
-
-    Returns:
-        Tensor: Shape (N, O, H, W), of the input's dtype; transforms of half
-        precision are computed in float32.
-
-    Raises:
-        ValueError: If a shape is wrong.
+    A spectrum that is not kept is an empty tensor; that of the kernel is kept only
+    where it is no larger than that of the input.
     """
-    if input.dim() != 4 or 0 in input.shape[2:]:
-        raise ValueError(
-            'fft_conv2d: input must have shape (N, I, H, W) with H and W at least 1, '
-            f'got {tuple(input.shape)}'
-        )
-    n, channels, height, width = input.shape
-    if groups < 1 or channels % groups or kernel.shape[0] % groups:
-        raise ValueError(
-            f'fft_conv2d: groups must divide {channels} and {kernel.shape[0]} '
-            f'channels, got {groups}'
-        )
-    _check_kernel('fft_conv2d', input, kernel, bias, channels // groups)
-    kh, kw = kernel.shape[2:]
-    if kh % 2 == 0 or kw % 2 == 0:
-        raise ValueError(
-            'fft_conv2d: kernel sides must be odd so that the map keeps its size, got '
-            f'{(kh, kw)}'
-        )
-    if n == 0:  # no library has transforms of nothing
-        padding = (kh // 2, kw // 2)
-        return F.conv2d(input, kernel, bias, padding=padding, groups=groups)
-    # Wrapped tails may fall on rows and columns that are cut off.
-    size = (_fast_length(height + kh // 2), _fast_length(width + kw // 2))
-    size = (max(size[0], kh), max(size[1], kw))
-    spectrum = torch.fft.rfft2(_single(input), s=size)
-    kernels = torch.fft.rfft2(_single(kernel).flip(2, 3), s=size)
-    product = torch.einsum(
-        'ngihw,goihw->ngohw',
-        spectrum.unflatten(1, (groups, -1)),
-        kernels.unflatten(0, (groups, -1)),
-    )
-    out = torch.fft.irfft2(product.flatten(1, 2), s=size)
-    rows = slice(kh // 2, kh // 2 + height)
-    columns = slice(kw // 2, kw // 2 + width)
-    out = out[..., rows, columns].to(input.dtype)
-    return out if bias is None else out + bias[:, None, None].to(out.dtype)
+    transforms = _Transforms(input.shape, weight.shape, left, right, groups)
+    out = input.new_empty(transforms.out_shape)
+    x = w = _complex(input.new_empty(0))
+    if out.numel() == 0:
+        return out, x, w.clone()
+    x = transforms.spectrum(input)
+    start = [k - 1 - before for k, before in zip(weight.shape[2:], left)]
+    parts = transforms.parts()
+    for part in parts:
+        w = transforms.weight_spectrum(weight[part])
+        signal = transforms.signal(transforms.output(x, w))
+        out[:, part] = _window(signal, start, out.shape[2:])
+    keep_weight = keep and transforms.keeps_weight()
+    nothing = x.new_empty(0)
+    return out, x if keep else nothing, w if keep_weight else nothing.clone()
 
 
-def _check_kernel(op, input, kernel, bias, channels) -> None:
-    if kernel.dim() != input.dim() or kernel.shape[1] != channels or 0 in kernel.shape:
-        raise ValueError(
-            f'{op}: kernel must have {input.dim()} dimensions with {channels} input '
-            f'channels in the second, got {tuple(kernel.shape)}'
-        )
-    if bias is not None and bias.shape != kernel.shape[:1]:
-        raise ValueError(
-            f'{op}: bias must have shape ({kernel.shape[0]},), got {tuple(bias.shape)}'
-        )
+@conv_operator.register_fake
+def _(input, weight, left, right, groups, keep):
+    transforms = _Transforms(input.shape, weight.shape, left, right, groups)
+    out = input.new_empty(transforms.out_shape)
+    x = w = (0,)
+    if keep and out.numel():
+        x, w = transforms.spectrum_shape(), transforms.weight_spectrum_shape()
+        w = w if transforms.keeps_weight() else (0,)
+    return out, _complex(input.new_empty(x)), _complex(input.new_empty(w))
 
 
-class Direct(Backend):
-    """``F.conv1d``."""
+@torch.library.custom_op(
+    'smpconv_mm::fft_conv_backward',
+    mutates_args=(),
+    schema='(Tensor grad, Tensor input, Tensor weight, Tensor x, Tensor w,'
+    ' SymInt[] left, SymInt[] right, int groups, bool of_input, bool of_weight)'
+    ' -> (Tensor, Tensor)',
+)
+def backward_operator(
+    grad, input, weight, x, w, left, right, groups, of_input, of_weight
+):
+    """Gradients of input and kernel; empty where not asked for.
 
-    name = 'direct'
-
-    def slower(self, input, kernel, remake) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        if exporting():
-            return None  # exporters know plain convolutions only
-        taps = kernel.shape[-1]
-        limit = _CROSSOVER['cuda' if input.is_cuda else 'cpu']
-        if taps > limit:
-            return f'{taps} taps are more than {limit}: a transform is faster'
-        return None
-
-    def run(self, input, kernel, remake) -> Tensor:
-        """Convolve."""
-        return _direct(input, kernel)
-
-
-# Taps from which the transform is faster, by tools/benchmarks/bench_fft_conv.py.
-_CROSSOVER = {'cpu': 16, 'cuda': 256}
-
-
-class Fft(Backend):
-    """By way of the spectrum."""
-
-    name = 'fft'
-
-    def run(self, input, kernel, remake) -> Tensor:
-        """Convolve."""
-        return _fft(input, kernel, remake)
+    ``x`` and ``w`` are the spectra that the convolution kept, or empty.
+    """
+    transforms = _Transforms(input.shape, weight.shape, left, right, groups)
+    grad_weight = weight.new_empty(weight.shape if of_weight else 0)
+    if grad.numel() == 0:
+        return input.new_zeros(input.shape if of_input else 0), grad_weight.zero_()
+    if of_weight and not x.numel():
+        x = transforms.spectrum(input)
+    start = [n - 1 - before for n, before in zip(grad.shape[2:], left)]
+    product = None
+    for part in transforms.parts():
+        g = transforms.spectrum(_turned(grad[:, part]))
+        if of_input:
+            kept = w if w.numel() else transforms.weight_spectrum(weight[part])
+            product = transforms.input_gradient(g, kept, product)
+        if of_weight:
+            signal = transforms.weight_signal(transforms.weight_gradient(g, x))
+            grad_weight[part] = _window(signal, start, weight.shape[2:])
+    if not of_input:
+        return input.new_empty(0), grad_weight
+    signal = _window(transforms.signal(product), right, input.shape[2:])
+    return _turned(signal).to(input.dtype), grad_weight
 
 
-def _example(shape, kernel_size, **options) -> tuple:
+@backward_operator.register_fake
+def _(grad, input, weight, x, w, left, right, groups, of_input, of_weight):
     return (
-        torch.ones(shape[0], 30, 784, **options),
-        torch.ones(30, 30, 784, **options),
-        None,
+        input.new_empty(input.shape if of_input else 0),
+        weight.new_empty(weight.shape if of_weight else 0),
     )
 
 
-register_operation('causal_conv1d', [Direct(), Fft()], _example)
+def _conv_context(ctx, inputs, output):
+    input, weight, *ctx.settings, _ = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(input, weight, *output[1:])
 
 
-def _direct(input: Tensor, kernel: Tensor) -> Tensor:
-    return F.conv1d(F.pad(input, (kernel.shape[-1] - 1, 0)), kernel)
+def _conv_backward(ctx, grad, *_):
+    wanted = ctx.needs_input_grad[:2]
+    if grad is None:  # undefined, as no gradients are materialized
+        return (None,) * 6
+    grads = backward_operator(grad, *ctx.saved_tensors, *ctx.settings, *wanted)
+    return *(g if w else None for g, w in zip(grads, wanted)), *(None,) * 4
 
 
-def _fft(input: Tensor, kernel: Tensor, remake=None) -> Tensor:
-    if input.shape[0] == 0:  # no library has transforms of nothing
-        return _direct(input, kernel)
-    if input.device.type == 'cpu' and not torch.compiler.is_compiling():
-        out = _CausalFFT.apply(_single(input), _single(kernel), remake)
-        return out.to(input.dtype)
-    length = input.shape[-1]
-    size = _fast_length(length + kernel.shape[-1] - 1)
-    spectrum = torch.fft.rfft(_single(input), n=size)
-    kernels = torch.fft.rfft(_single(kernel).flip(-1), n=size)
-    product = torch.einsum('nif,oif->nof', spectrum, kernels)
-    return torch.fft.irfft(product, n=size)[..., :length].to(input.dtype)
+def _backward_context(ctx, inputs, output):
+    grad, input, weight, _, _, *ctx.settings, _, _ = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(grad, input, weight)
 
 
-class _CausalFFT(torch.autograd.Function):
-    """The transform on CPUs, as matrix products, one a frequency.
+def _backward_backward(ctx, of_input, of_weight):
+    """Both gradients are linear in ``grad`` and in one of input and kernel."""
+    grad, input, weight = ctx.saved_tensors
+    wanted = ctx.needs_input_grad
+    nothing = _complex(grad.new_empty(0))
+    parts, to_input, to_weight = [], None, None
+    if of_input is not None and of_input.numel():
+        parts.append(fft_conv(of_input, weight, *ctx.settings))
+        if wanted[2]:
+            tensors = grad, of_input, weight, nothing, nothing
+            to_weight = backward_operator(*tensors, *ctx.settings, False, True)[1]
+    if of_weight is not None and of_weight.numel():
+        parts.append(fft_conv(input, of_weight, *ctx.settings))
+        if wanted[1]:
+            tensors = grad, input, of_weight, nothing, nothing
+            to_input = backward_operator(*tensors, *ctx.settings, True, False)[0]
+    to_grad = sum(parts) if wanted[0] and parts else None
+    return to_grad, to_input, to_weight, *(None,) * 7
 
-    Output channels go by so many at a time that what lies between two
-    transforms stays in the cache. With ``remake``, where memory is short, neither
-    spectrum nor kernel is kept for the backward pass; without it, the spectrum of
-    the kernel too is kept unless it is larger than that of the input.
 
-    Seen backwards in time, the gradient of the input is the causal convolution of
-    the output's gradient, and the gradient of the kernel ends their convolution;
-    so nothing need be conjugated, which costs torch a copy.
+conv_operator.register_autograd(_conv_backward, setup_context=_conv_context)
+backward_operator.register_autograd(_backward_backward, setup_context=_backward_context)
+
+
+@register_flop_formula(torch.ops.smpconv_mm.fft_conv)
+def _conv_flops(input_shape, weight_shape, left, right, *args, **kwargs) -> int:
+    """Those of the direct sum: two operations a tap and place."""
+    places = prod(
+        n + before + after - k + 1
+        for n, k, before, after in zip(input_shape[2:], weight_shape[2:], left, right)
+    )
+    return 2 * input_shape[0] * places * prod(weight_shape)
+
+
+@register_flop_formula(torch.ops.smpconv_mm.fft_conv_backward)
+def _backward_flops(
+    grad_shape, input_shape, weight_shape, x, w, left, right, groups, *wanted, **kwargs
+) -> int:
+    return sum(wanted) * _conv_flops(input_shape, weight_shape, left, right)
+
+
+class _Transforms:
+    """Sizes of the transforms of one convolution, and products of its spectra.
+
+    A spectrum has the shape (frequencies * groups, rows, columns), one matrix a
+    frequency and group. Where a group is a single channel it has (N or 1, channels,
+    *frequencies), and products of matrices are products of numbers.
     """
 
-    @staticmethod
-    def forward(ctx, input: Tensor, kernel: Tensor, remake) -> Tensor:
-        length = ctx.length = input.shape[-1]
-        ctx.remake = remake
-        size = _fast_length(length + kernel.shape[-1] - 1)
-        x = _spectra(input, size)
-        out = input.new_empty(len(input), len(kernel), length)
-        parts = _parts(kernel, size)
-        for part in parts:
-            spectra = _spectra(kernel[part].flip(-1), size)
-            out[:, part] = _signals(x @ spectra.transpose(1, 2), size)[..., :length]
-        if remake:
-            ctx.save_for_backward(input, None, None)
+    def __init__(self, input, weight, left, right, groups) -> None:
+        self.groups = groups
+        self.batch, self.channels_in = input[:2]
+        self.channels_out = weight[0]
+        self.depthwise = groups == self.channels_in == self.channels_out
+        sides = list(zip(input[2:], weight[2:], left, right))
+        places = [n + before + after - k + 1 for n, k, before, after in sides]
+        self.out_shape = [self.batch, self.channels_out, *places]
+        self.sides = sides
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Least sizes at which what wraps around falls on places that are cut off."""
+        return tuple(
+            _fast_length(max(int(n + max(before, after)), int(k)))
+            for n, k, before, after in self.sides
+        )
+
+    @property
+    def frequencies(self) -> tuple[int, ...]:
+        return *self.size[:-1], self.size[-1] // 2 + 1
+
+    def parts(self) -> list[slice]:
+        """Ranges of output channels that are convolved one after the other.
+
+        On CPUs, what lies between two transforms then stays in the cache: the
+        kernels of a range have about 16 MiB in float32.
+        """
+        if self.groups > 1:
+            return [slice(None)]
+        step = max(1, 2**22 // (self.channels_in * prod(self.size)))
+        return [slice(i, i + step) for i in range(0, self.channels_out, step)]
+
+    def keeps_weight(self) -> bool:
+        return len(self.parts()) == 1 and self.channels_out <= self.batch * self.groups
+
+    def spectrum_shape(self) -> tuple[int, ...]:
+        if self.depthwise:
+            return self.batch, self.channels_in, *self.frequencies
+        columns = self.channels_in // self.groups
+        return prod(self.frequencies) * self.groups, self.batch, columns
+
+    def weight_spectrum_shape(self) -> tuple[int, ...]:
+        if self.depthwise:
+            return 1, self.channels_in, *self.frequencies
+        rows, columns = (
+            c // self.groups for c in (self.channels_out, self.channels_in)
+        )
+        return prod(self.frequencies) * self.groups, rows, columns
+
+    def spectrum(self, maps: Tensor) -> Tensor:
+        """Of (N, channels, *spatial)."""
+        spectrum = self._transform(maps)
+        if self.depthwise:
+            return spectrum
+        spectrum = spectrum.flatten(2).unflatten(1, (self.groups, -1))
+        return spectrum.permute(3, 1, 0, 2).contiguous().flatten(0, 1)
+
+    def weight_spectrum(self, weight: Tensor) -> Tensor:
+        """Of a kernel, turned around."""
+        spectrum = self._transform(_turned(weight))
+        if self.depthwise:
+            return spectrum.transpose(0, 1)
+        spectrum = spectrum.flatten(2).unflatten(0, (self.groups, -1))
+        return spectrum.permute(3, 0, 1, 2).contiguous().flatten(0, 1)
+
+    def _transform(self, signal: Tensor) -> Tensor:
+        if signal.dtype in (torch.float16, torch.bfloat16):
+            signal = signal.float()
+        return torch.fft.rfftn(signal, s=self.size, dim=_axes(signal))
+
+    def output(self, x: Tensor, w: Tensor) -> Tensor:
+        return x * w if self.depthwise else x @ w.transpose(1, 2)
+
+    def input_gradient(self, g: Tensor, w: Tensor, before: Tensor | None) -> Tensor:
+        if self.depthwise:
+            return g * w
+        return g @ w if before is None else before.baddbmm_(g, w)
+
+    def weight_gradient(self, g: Tensor, x: Tensor) -> Tensor:
+        return (g * x).sum(0, keepdim=True) if self.depthwise else g.transpose(1, 2) @ x
+
+    def signal(self, spectrum: Tensor) -> Tensor:
+        """(N, channels, *size) of a spectrum."""
+        if not self.depthwise:
+            spectrum = spectrum.unflatten(0, (-1, self.groups)).permute(2, 1, 3, 0)
+            spectrum = spectrum.flatten(1, 2).unflatten(2, self.frequencies)
+        return self._back(spectrum)
+
+    def weight_signal(self, spectrum: Tensor) -> Tensor:
+        """(C_out, C_in / groups, *size) of a spectrum."""
+        if self.depthwise:
+            spectrum = spectrum.transpose(0, 1)
         else:
-            keep = len(parts) == 1 and spectra.numel() <= x.numel()
-            ctx.save_for_backward(x, kernel, spectra if keep else None)
-        return out
+            spectrum = spectrum.unflatten(0, (-1, self.groups)).permute(1, 2, 3, 0)
+            spectrum = spectrum.flatten(0, 1).unflatten(2, self.frequencies)
+        return self._back(spectrum)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, kernel, kept = ctx.saved_tensors
-        if ctx.remake:
-            kernel = ctx.remake().to(x.dtype)
-        length, taps = ctx.length, kernel.shape[-1]
-        size = _fast_length(length + taps - 1)
-        if ctx.remake:
-            x = _spectra(x, size)
-        grad_x = None
-        grad_kernel = torch.empty_like(kernel)
-        for part in _parts(kernel, size):
-            g = _spectra(grad[:, part].flip(-1), size)
-            spectra = kept
-            if kept is None:
-                spectra = _spectra(kernel[part].flip(-1), size)
-            grad_x = g @ spectra if grad_x is None else grad_x.baddbmm_(g, spectra)
-            product = _signals(g.transpose(1, 2) @ x, size)
-            grad_kernel[part] = product[..., length - taps : length]
-        return _signals(grad_x, size)[..., :length].flip(-1), grad_kernel, None
+    def _back(self, spectrum: Tensor) -> Tensor:
+        axes = _axes(spectrum)
+        return torch.fft.irfftn(spectrum.contiguous(), s=self.size, dim=axes)
 
 
-def _parts(kernel: Tensor, size: int) -> list[slice]:
-    """Output channels whose kernels have about 16 MiB in float32, at least one."""
-    step = max(1, 2**22 // (kernel.shape[1] * size))
-    return [slice(i, i + step) for i in range(0, len(kernel), step)]
+def _axes(signal: Tensor) -> tuple[int, ...]:
+    return tuple(range(2, signal.dim()))
 
 
-def _spectra(signals: Tensor, size: int) -> Tensor:
-    """(A, B, L) to (F, A, B), one matrix a frequency."""
-    return torch.fft.rfft(signals, n=size).permute(2, 0, 1).contiguous()
+def _turned(signal: Tensor) -> Tensor:
+    return signal.flip(_axes(signal))
 
 
-def _signals(spectra: Tensor, size: int) -> Tensor:
-    """(F, A, B) to (A, B, size)."""
-    return torch.fft.irfft(spectra.permute(1, 2, 0).contiguous(), n=size)
+def _window(signal: Tensor, start, length) -> Tensor:
+    """The part of each axis that begins at ``start``, which may be negative."""
+    for axis, (first, n) in enumerate(zip(start, length), 2):
+        if first < 0:
+            signal, first = signal.roll(-first, axis), 0
+        signal = signal.narrow(axis, first, n)
+    return signal
 
 
-def _single(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+def _complex(tensor: Tensor) -> Tensor:
+    """An empty spectrum beside ``tensor``."""
+    double = tensor.dtype == torch.float64
+    return tensor.to(torch.complex128 if double else torch.complex64)
 
 
 @lru_cache(maxsize=1024)

@@ -83,18 +83,113 @@ def oriented_conv2d(
     return out if bias is None else out + bias[:, None, None]
 
 
-def causal_conv1d(input: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+def involution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int | None = None,
+    dilation: int = 1,
+    order: str = 'contiguous',
+    border: str = 'zeros',
+) -> Tensor:
+    """Definition of :func:`smpconv_mm.ops.involution`, tap by tap."""
+    channels = input.shape[1]
+    groups, k = weight.shape[1:3]
+    if padding is None:
+        padding = dilation * (k - 1) // 2
+    rows, columns = (
+        window_starts(outputs, size, k, stride, padding, dilation, border)
+        for outputs, size in zip(weight.shape[-2:], input.shape[-2:])
+    )
+    channel = torch.arange(channels)
+    group = channel % groups if order == 'interleaved' else channel * groups // channels
+    # zeros all around: a place outside of the map is moved to the first or last
+    padded = torch.nn.functional.pad(input, (1, 1, 1, 1))
+    out = 0
+    for u, v in product(range(k), range(k)):
+        y = (rows + u * dilation + 1).clamp(0, padded.shape[-2] - 1)
+        x = (columns + v * dilation + 1).clamp(0, padded.shape[-1] - 1)
+        out = out + weight[:, group, u, v] * padded[:, :, y[:, None], x]
+    return out if bias is None else out + bias[:, None, None]
+
+
+def window_starts(
+    outputs: int,
+    size: int,
+    k: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    border: str,
+) -> Tensor:
+    """Where on an axis of ``size`` places the window of each output begins.
+
+    With ``border='clamp'`` a window that leaves the map is moved inside by as few
+    multiples of the dilation as suffice.
+    """
+    first = torch.arange(outputs) * stride - padding
+    if border == 'clamp':
+        first = torch.where(first < 0, first % dilation, first)
+        over = (first + dilation * (k - 1) - (size - 1)).clamp(min=0)
+        first = first - (over + dilation - 1) // dilation * dilation
+    return first
+
+
+def causal_conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, *, groups: int = 1
+) -> Tensor:
     """Definition of :func:`smpconv_mm.ops.causal_conv1d`, sample by sample."""
-    taps = kernel.shape[-1]
+    taps = weight.shape[-1]
     out = []
     for t in range(input.shape[-1]):
         first = max(0, t - taps + 1)
         seen = input[..., first : t + 1]
-        out.append(
-            torch.einsum('nij,oij->no', seen, kernel[..., taps - seen.shape[-1] :])
-        )
+        out.append(_products(seen, weight[..., taps - seen.shape[-1] :], groups))
     out = torch.stack(out, dim=-1)
     return out if bias is None else out + bias[:, None]
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int | tuple = 1,
+    padding: int | tuple | str = 0,
+    dilation: int | tuple = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Definition of :func:`smpconv_mm.ops.conv2d`, place by place."""
+    stride, dilation = (
+        n if isinstance(n, tuple) else (n, n) for n in (stride, dilation)
+    )
+    reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation)]
+    if padding == 'same':
+        sides = [(n // 2, n - n // 2) for n in reach]
+    else:
+        padding = 0 if padding == 'valid' else padding
+        padding = padding if isinstance(padding, tuple) else (padding, padding)
+        sides = [(n, n) for n in padding]
+    input = torch.nn.functional.pad(input, (*sides[1], *sides[0]))
+    height, width = (
+        (n - r - 1) // s + 1 for n, r, s in zip(input.shape[2:], reach, stride)
+    )
+    out = []
+    for i, j in product(range(height), range(width)):
+        rows = slice(i * stride[0], i * stride[0] + reach[0] + 1, dilation[0])
+        columns = slice(j * stride[1], j * stride[1] + reach[1] + 1, dilation[1])
+        out.append(_products(input[..., rows, columns], weight, groups))
+    out = torch.stack(out, dim=-1).unflatten(-1, (height, width))
+    return out if bias is None else out + bias[:, None, None]
+
+
+def _products(seen: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """(N, C_out): each kernel times what it sees, (N, C_in, *taps)."""
+    seen = seen.unflatten(1, (groups, -1)).flatten(2)
+    weight = weight.unflatten(0, (groups, -1)).flatten(2)
+    return torch.einsum('ngi,goi->ngo', seen, weight).flatten(1)
 
 
 def smp_kernel(

@@ -8,8 +8,16 @@ from math import isfinite, prod
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
-from .dispatch import Backend, choose, register_operation
+from .checks import autocast_dtype
+from .dispatch import (
+    Backend,
+    choose,
+    exporting,
+    register_operation,
+    transforming,
+)
 from .reference import grid_axis
 
 
@@ -57,9 +65,12 @@ def smp_kernel(
     """
     size = tuple(size)
     _check(coord, radius, weight, size)
-    chosen = choose('smp_kernel', backend, coord, radius, weight, size, normalize)
+    args = coord, radius, weight, size, normalize
+    chosen = choose('smp_kernel', backend, *args)
+    if autocast_dtype(coord) is None:
+        return chosen.run(*args)
     with torch.autocast(coord.device.type, enabled=False):
-        return chosen.run(coord, radius, weight, size, normalize)
+        return chosen.run(*args)
 
 
 def _check(coord: Tensor, radius: Tensor, weight: Tensor, size: tuple) -> None:
@@ -98,13 +109,13 @@ class Window(Backend):
     """
 
     name = 'window'
-    needs = 'points that touch few places; no tracing'
+    needs = 'points that touch few places; known values: no tracing, no transforms'
 
     def unsupported(self, coord, radius, weight, size, normalize) -> str | None:
         """Return the reason, see :class:`.Backend`."""
-        if torch.compiler.is_compiling():
+        if not _can_read(radius):
             return (
-                'its array sizes depend on the radii, which torch.compile cannot trace'
+                'its array sizes depend on the radii, whose values are not known here'
             )
         if coord.is_cuda and torch.cuda.is_current_stream_capturing():
             return 'it reads the largest radius, which a graph capture forbids'
@@ -223,7 +234,7 @@ _SLACK = 0.01
 
 def _axis(axis: int, size: tuple, like: Tensor) -> Tensor:
     """The coordinates of the places along an axis, in the order of its index."""
-    grid = _grid(size[axis], like.dtype, like.device)
+    grid = _grid(size[axis], like)
     # rows point up; -grid would be one ulp off where the grid is not symmetric
     return grid.flip(0) if len(size) >= 2 and axis == len(size) - 2 else grid
 
@@ -252,10 +263,21 @@ def _dense(
     return (weight @ height).view(*weight.shape[:2], *size).to(dtype)
 
 
-def _grid(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    if torch.compiler.is_compiling():
-        return grid_axis(n).to(device, dtype)
-    return _cached_grid(n, dtype, device)
+def _can_read(tensor: Tensor) -> bool:
+    """Whether this is ordinary execution, in which a tensor has values.
+
+    It is not while ``torch.compile`` or an exporter traces, under a transform of
+    ``torch.func``, and with meta and fake tensors.
+    """
+    if torch.compiler.is_compiling() or exporting() or transforming():
+        return False
+    return not tensor.is_meta and not isinstance(tensor.detach(), FakeTensor)
+
+
+def _grid(n: int, like: Tensor) -> Tensor:
+    if _can_read(like):
+        return _cached_grid(n, like.dtype, like.device)
+    return grid_axis(n).to(like.device, like.dtype)
 
 
 @lru_cache(maxsize=256)

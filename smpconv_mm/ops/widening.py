@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -30,3 +32,13 @@ def must_widen(input: Tensor, weight: Tensor) -> bool:
     if input.dtype == torch.bfloat16:
         return not _NATIVE_BFLOAT16 or max(weight.shape[2:]) > _MOST_BFLOAT16
     return input.dtype == torch.float16
+
+
+def in_float32(
+    conv: Callable, input: Tensor, weight: Tensor, bias, *settings
+) -> Tensor:
+    """Call a convolution in float32, whatever autocast says."""
+    bias = None if bias is None else bias.float()
+    with torch.autocast('cpu', enabled=False):
+        out = conv(input.float(), weight.float(), bias, *settings)
+    return out.to(input.dtype)

@@ -45,10 +45,10 @@ def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def draw_curves(work_dirs: list[str | Path], keys: list[str] | None = None) -> Figure:
-    """Draw scalars of one or several runs, a panel a scalar.
+    """Draw scalars of one or several runs, one panel per scalar.
 
     Args:
-        work_dirs (list): Work dirs, a line each.
+        work_dirs (list): Work dirs; each is a line.
         keys (list[str], optional): Which scalars. Defaults to None: the loss,
             the learning rate and all validation metrics; not the many of the
             PointTrackingHook.

@@ -14,7 +14,7 @@ from smpconv_mm.layers import SMPKernel
 
 @torch.no_grad()
 def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Figure:
-    """Draw SMP kernels of a model, a row a layer.
+    """Draw SMP kernels of a model, one row per layer.
 
     The first panel of a row shows the points: for 2-D kernels each as the
     diamond of its radius around its position, the frame being the kernel; for
@@ -25,7 +25,7 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
     Args:
         model (nn.Module): Any network in training form.
         max_layers (int): Rows at most; evenly spaced over depth. Defaults to 8.
-        channels (int): Channels a row, evenly spaced. Defaults to 5.
+        channels (int): Channels per row, evenly spaced. Defaults to 5.
 
     Returns:
         Figure: For :func:`smpconv_mm.visualization.save_figure`.

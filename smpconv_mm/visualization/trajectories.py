@@ -26,12 +26,12 @@ def draw_trajectories(
 ) -> Figure:
     """Draw the paths of points over the kernels that they make now.
 
-    Two panels a layer: paths, from blue at the start to pink with a dot now,
+    Two panels per layer: paths, from blue at the start to pink with a dot now,
     and radii over time with their mean. Where every output channel has points
     of its own, the first channel's are drawn. The grey behind paths is the
     root mean square of the kernel over channels; the frame is the kernel.
     Of a 3-D kernel the first two axes are shown, of a 1-D kernel the paths run
-    upwards with time.
+    upwards in time.
 
     Args:
         model (nn.Module): Network in training form.

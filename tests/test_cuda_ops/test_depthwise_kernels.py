@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_cuda_ops import emulated
-from test_cuda_ops.emulated import CSRC, EmulatorError, guarded, needs_compiler
+from test_cuda_ops.emulated import EmulatorError, guarded, needs_compiler
+from test_cuda_ops.planted import PlantedKernels
 from tolerances import TOLERANCES, assert_close
 
 pytestmark = needs_compiler
@@ -22,10 +23,13 @@ SHAPES = [
     (16, 1, 28, 28, 29, 29),
     (1, 1, 56, 56, 31, 31),
     (17, 2, 5, 3, 7, 7),
+    (5, 2, 13, 29, 7, 31),
+    (2, 1, 11, 40, 9, 49),
     (3, 2, 9, 17, 5, 31),
     (4, 1, 7, 5, 13, 31),  # map smaller than the kernel
     (2, 1, 20, 70, 13, 33),  # wide maps are cut into segments of columns
     (1, 1, 6, 130, 3, 63),
+    (2, 1, 9, 64, 5, 7),
     (1, 2, 8, 112, 7, 51),
     (1, 1, 40, 16, 63, 15),
     (33, 1, 30, 8, 1, 9),
@@ -37,154 +41,137 @@ CASES.append((torch.float32, DEVICES[-1]))
 
 
 def make(shape, dtype, offset=0):
+    """A map, a kernel and a bias."""
     n, c, h, w, kh, kw = shape
     generator = torch.Generator().manual_seed(0)
-    sizes = (n, c, h, w), (c, 1, kh, kw), (c,), (n, c, h, w)
+    sizes = (n, c, h, w), (c, 1, kh, kw), (c,)
     return [guarded(torch.randn(s, generator=generator), dtype, offset) for s in sizes]
 
 
-class DepthwiseConv:
-    """The two passes, by the kernels of a folder."""
-
-    def __init__(self, compiled):
-        self.compiled = compiled
-
-    def conv(self, x, weight, bias=None, **options):
-        shape = (*x.shape, *weight.shape[2:])
-        inputs = (x, weight, bias)
-        return self.compiled.call('emulated_conv', shape, inputs, x.shape, **options)
-
-    def weight(self, x, grad, kh, kw, **options):
-        shape, out = (*x.shape, kh, kw), (x.shape[1], 1, kh, kw)
-        return self.compiled.call('emulated_weight', shape, (x, grad), out, **options)
+def conv(compiled, x, weight, bias=None, flip=False, **options):
+    shape = (*x.shape, *weight.shape[2:], flip)
+    return compiled.call('emulated_conv', shape, (x, weight, bias), x.shape, **options)
 
 
-def kernels():
-    return DepthwiseConv(emulated.kernels('depthwise_conv'))
-
-
-def reference(x, weight, bias, grad):
-    x, weight = x.double().requires_grad_(), weight.double().requires_grad_()
+def reference(x, weight, bias=None, flip=False):
+    weight = weight.flip(2, 3) if flip else weight
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
-    out = F.conv2d(x, weight, bias.double(), padding=padding, groups=x.shape[1])
-    return out.detach(), *torch.autograd.grad(out, (x, weight), grad.double())
+    bias = None if bias is None else bias.double()
+    return F.conv2d(
+        x.double(), weight.double(), bias, padding=padding, groups=x.shape[1]
+    )
+
+
+def check(compiled, shape, dtype, offset=0, **options):
+    """With a bias, and, turned, without: as the gradient of the input is computed."""
+    x, weight, bias = make(shape, dtype, offset)
+    limits = TOLERANCES['depthwise_conv2d'][dtype]
+    actual = conv(compiled, x, weight, bias, **options)
+    assert_close(actual, reference(x, weight, bias), limits[0])
+    actual = conv(compiled, x, weight, flip=True, **options)
+    assert_close(actual, reference(x, weight, flip=True), limits[1])
 
 
 @pytest.mark.parametrize('dtype, device', CASES, ids=str)
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
 def test_agrees_with_float64_reference(shape, dtype, device):
-    x, weight, bias, grad = make(shape, dtype)
-    out, dx, dw = reference(x, weight, bias, grad)
-    limits = TOLERANCES['depthwise_conv2d'][dtype]
-    for seed in range(3):  # threads run upwards, downwards, mixed
-        options = dict(device, seed=seed)
-        assert_close(kernels().conv(x, weight, bias, **options), out, limits[0])
-        flipped = weight.flip(2, 3)
-        assert_close(kernels().conv(grad, flipped, **options), dx, limits[1])
-        actual = kernels().weight(x, grad, *shape[4:], **options)
-        assert_close(actual, dw, limits[2])
+    seed = SHAPES.index(shape) % 3  # threads run upwards, downwards, mixed
+    check(emulated.kernels('depthwise_conv'), shape, dtype, seed=seed, **device)
 
 
-@pytest.mark.parametrize('width', [3, 6, 12, 24])
+@pytest.mark.parametrize('dtype', DTYPES, ids=str)
+@pytest.mark.parametrize('width', [3, 6, 12, 20, 24, 28])
 @pytest.mark.parametrize('offset', [0, 1, 2, 4])
-def test_alignment_of_rows_and_tensors(width, offset):
-    shape = (2, 2, 5, width, 5, 5)
-    x, weight, bias, grad = make(shape, torch.bfloat16, offset)
-    out, _, dw = reference(x, weight, bias, grad)
-    assert_close(kernels().conv(x, weight, bias), out, 1e-2)
-    assert_close(kernels().weight(x, grad, 5, 5), dw, 2e-2)
+def test_alignment_of_rows_and_tensors(width, offset, dtype):
+    check(emulated.kernels('depthwise_conv'), (2, 2, 5, width, 5, 5), dtype, offset)
+
+
+PLANS = [
+    'images=1',
+    'images=4,stack=16',
+    'images=32,stack=1,warps=3',
+    'segment=6,images=2',
+    'tiles=1,segment=10,warps=1',
+]
+
+
+@pytest.mark.parametrize('plan', PLANS)
+def test_agrees_with_any_plan(plan):
+    check(
+        emulated.kernels('depthwise_conv'),
+        (33, 1, 13, 30, 9, 11),
+        torch.bfloat16,
+        plan=f'conv:{plan}',
+    )
 
 
 def test_does_not_depend_on_the_order_of_threads():
-    x, weight, bias, grad = make((40, 1, 14, 14, 13, 13), torch.bfloat16)
-    outs = [kernels().conv(x, weight, bias, seed=s) for s in range(4)]
-    grads = [kernels().weight(x, grad, 13, 13, seed=s, processors=1) for s in range(4)]
+    tensors = make((40, 1, 14, 14, 13, 13), torch.bfloat16)
+    compiled = emulated.kernels('depthwise_conv')
+    outs = [conv(compiled, *tensors, seed=s) for s in range(4)]
     assert all(torch.equal(outs[0], o) for o in outs)
-    assert all(torch.equal(grads[0], g) for g in grads)
 
 
-# Mistakes that the tests above must find: (what, file, old, new, which pass).
-MAPS, MMA = 'depthwise_conv_maps.cuh', 'depthwise_conv_mma_kernel.cuh'
-WEIGHT, SIMT = 'depthwise_conv_weight_mma_kernel.cuh', 'depthwise_conv_simt_kernel.cuh'
-MUTANTS = [
-    ('no barrier after loading', MMA, '  copy_wait();\n  __syncthreads();\n\n',
-     '  copy_wait();\n\n', 'conv'),
-    ('no wait for the copies', MMA, '  copy_wait();\n  __syncthreads();\n\n',
-     '  __syncthreads();\n\n', 'conv'),
-    ('one tap too few', MMA, 'v + e < s.kernel_width)', 'v + e < s.kernel_width - 1)',
-     'conv'),
-    ('last row lost', MMA, 'step < last;', 'step < last - 1;', 'conv'),
-    ('band not moved', MMA, 'band[i][k] = band[i - 1][k];', 'band[i][k] = band[i][k];',
-     'conv'),
-    ('one row too many is written', MMA, 'top + i >= s.height', 'top + i > s.height',
-     'conv'),
-    ('ring overrun', MAPS, 'at = at >= ring ?', 'at = at > ring ?', 'weight'),
-    ('no barrier between chunks', WEIGHT,
-     '      copy_wait();\n      __syncthreads();\n      if (bottom',
-     '      copy_wait();\n      if (bottom', 'weight'),
-    ('no barrier between jobs', WEIGHT, '__syncthreads();  // the job before is done with',
-     '// the job before is done with', 'weight'),
-    ('no barrier before the diagonals', WEIGHT,
-     '  __syncthreads();\n  constexpr int kLine', '  constexpr int kLine', 'weight'),
-    ('lanes of a warp run apart', WEIGHT,
-     '      __syncwarp();\n#pragma unroll\n      for (int r = 0; r < 4; ++r)\n'
-     '        square',
-     '#pragma unroll\n      for (int r = 0; r < 4; ++r)\n        square', 'weight'),
-    ('a diagonal forgotten', WEIGHT, 'lane < 23', 'lane < 22', 'weight'),
-    ('matrix not transposed', WEIGHT, 'load_matrices<true>(b,', 'load_matrices<false>(b,',
-     'weight'),
-    ('some threads leave before a barrier', WEIGHT, 'if (u > last_u) continue;',
-     'if (u > last_u) return;', 'weight'),
-    ('no barrier after loading (SIMT)', SIMT,
-     '  __syncthreads();\n  const int row = top', '  const int row = top', 'simt conv'),
-    ('strip one too early (SIMT)', SIMT, 'line + v + kStrip)', 'line + v)',
-     'simt conv'),
-    ('no barrier between jobs (SIMT)', SIMT, '__syncthreads();  // the job',
-     '// the job', 'simt weight'),
-    ('window shifted (SIMT)', SIMT, 'left - s.kernel_width / 2, s, threadIdx',
-     'left - s.kernel_width / 2 + 1, s, threadIdx', 'simt weight'),
+# Shapes and plans that meet what the mistakes are in: rows cut into segments, written at
+# once or by exchange of words; rows of odd and of even width that pass through shared
+# memory.
+SEGMENTS = (18, 1, 21, 20, 17, 11), 'conv:segment=8,images=16,warps=2'
+EXCHANGE = (3, 1, 9, 28, 5, 11), 'conv:images=4'
+EVEN = (40, 1, 6, 14, 5, 9), 'conv:images=64,warps=4'
+ODD = (40, 1, 5, 7, 5, 5), 'conv:images=64,warps=4'
+
+KERNEL, MAPS = 'depthwise_conv_mma_kernel.cuh', 'depthwise_conv_maps.cuh'
+SIMT = 'depthwise_conv_simt_kernel.cuh'
+MISTAKES = [
+    ('no barrier after loading', KERNEL, 'copy_wait();\n  «__syncthreads()»', 'void()', EVEN),
+    ('no wait for the copies', KERNEL, '  «copy_wait()»;\n', 'void()', EVEN),
+    ('one tap too few', KERNEL, 'v >= 0 && «v < s.kernel_width»', 'v < s.kernel_width - 1',
+     SEGMENTS),
+    ('last row of taps lost', KERNEL, '«u <= last»; u', 'u < last', SEGMENTS),
+    ('same taps for both rows', KERNEL, '4 * k - «i» * kLine', '0', SEGMENTS),
+    ('taps turned in one direction', KERNEL, 'first + «step» *', '1', ODD),
+    ('rows beyond the map are read', KERNEL, '«there ? line[tile] : no_row»', 'line[tile]',
+     SEGMENTS),
+    ('rows of the next segment are written', KERNEL, 'slot < images ? «height - y»',
+     'height - y + 1', SEGMENTS),
+    ('words of neighbours not exchanged', KERNEL, 'odd ? word[j] : next, «1»', '0', EXCHANGE),
+    ('no barrier before the outputs leave', KERNEL, 'if (kStaged) {\n    «__syncthreads()»',
+     'void()', ODD),
+    ('first task lost', KERNEL, '*queue = «0»', '1', SEGMENTS),
+    ('a task taken by each lane', KERNEL, 'if («lane == 0») task', 'true', SEGMENTS),
+    ('a task of its own for each lane', KERNEL, '«__shfl_sync(~0u, task, 0)»', 'task', SEGMENTS),
+    ('no zeros beside the map', MAPS, 'inside = «x * Vector < w.columns»', 'true', EVEN),
+    ('images skipped in copies', MAPS, 'source += «teams» * stride;\n          address', '1', EVEN),
+    ('images skipped in short copies', MAPS, 'source[k * «teams» * stride]', '1', ODD),
+    ('rows skipped in copies', MAPS, 'row += «lines»)', 'lines + 1', SEGMENTS),
+    ('outputs not copied', MAPS, 'x < «across»; x += threads)\n#pragma', 'across - 1', ODD),
+    ('no barrier after loading (SIMT)', SIMT, '«__syncthreads()»;\n  const int row = top',
+     'void()', (SEGMENTS[0], None)),
+    ('strip one too early (SIMT)', SIMT, 'line + v + «kStrip»)', '0', (SEGMENTS[0], None)),
+    ('taps not turned (SIMT)', SIMT, '«flip ? taps - 1 - at : at»', 'at', (SEGMENTS[0], None)),
 ]  # fmt: skip
 
 
-# A ring of rows that turns, several jobs a block, more warps than work.
-HARD = (18, 1, 41, 20, 33, 11)
-
-
 @functools.lru_cache
-def hard_case():
-    tensors = make(HARD, torch.bfloat16)
-    return tensors, reference(*tensors)
+def planted():
+    return PlantedKernels('depthwise_conv', [m[:4] for m in MISTAKES])
 
 
-def find_mistake(mutant, what, seed):
-    (x, weight, bias, grad), (out, _, dw) = hard_case()
-    options = dict(
-        mma=not what.startswith('simt'), shared=90 << 10, processors=0, seed=seed
-    )
-    if what.endswith('conv'):
-        assert_close(mutant.conv(x, weight, bias, **options), out, 1e-2)
-    else:
-        assert_close(mutant.weight(x, grad, *HARD[4:], **options), dw, 2e-2)
-
-
-@pytest.mark.parametrize('what', ['conv', 'weight', 'simt conv', 'simt weight'])
-def test_finds_nothing_without_mistake(what):
+def find_mistake(number, case):
+    shape, plan = case
+    options = dict(mma=plan is not None, plan=plan or '', shared=90 << 10)
+    planted().plant(number)
     for seed in range(3):
-        find_mistake(kernels(), what, seed)
+        check(planted(), shape, torch.bfloat16, seed=seed, **options)
 
 
-@pytest.mark.parametrize('mutant', MUTANTS, ids=[m[0] for m in MUTANTS])
-def test_finds_planted_mistake(mutant, tmp_path):
-    _, name, old, new, what = mutant
-    for source in CSRC.glob('*.cuh'):
-        text = source.read_text()
-        if source.name == name:
-            assert old in text, 'the mistake no longer fits the code'
-            text = text.replace(old, new)
-        (tmp_path / source.name).write_text(text)
-    compiled = DepthwiseConv(
-        emulated.Kernels('depthwise_conv', tmp_path, '-DSMPCONV_MM_ONLY_BFLOAT16')
-    )
+@pytest.mark.parametrize('case', sorted({m[4] for m in MISTAKES}, key=str), ids=str)
+def test_finds_nothing_without_mistake(case):
+    find_mistake(0, case)
+
+
+@pytest.mark.parametrize('what', [m[0] for m in MISTAKES])
+def test_finds_planted_mistake(what):
+    number = [m[0] for m in MISTAKES].index(what)
     with pytest.raises((AssertionError, EmulatorError)):
-        for seed in range(3):
-            find_mistake(compiled, what, seed)
+        find_mistake(number + 1, MISTAKES[number][4])

@@ -5,7 +5,7 @@ import torch
 from tolerances import TOLERANCES, assert_close
 
 from smpconv_mm import ops
-from smpconv_mm.ops.extension import why_not
+from smpconv_mm.ops.extension import use_plan, why_not
 
 NO_KERNELS = why_not('depthwise_conv2d', 'cuda')
 pytestmark = pytest.mark.skipif(
@@ -62,6 +62,66 @@ def test_agrees_with_float64(shape, dtype):
     assert_close(actual[3][:2], expected[3], dw, 'grad bias')
 
 
+PLANS = ['conv:warps=2', 'conv:shared=60000', 'weight:splits=1', 'weight:warps=4']
+
+
+@pytest.mark.parametrize('plan', PLANS)
+def test_plan_of_the_caller(plan):
+    tensors = make((40, 3, 14, 14, 13, 13), torch.bfloat16)
+    expected = run(*tensors)
+    with use_plan(plan):
+        actual = run(*tensors)
+    for a, e, limit in zip(
+        actual, expected, TOLERANCES['depthwise_conv2d'][torch.bfloat16]
+    ):
+        assert_close(a, e.double(), limit)
+
+
+@pytest.mark.parametrize(
+    'plan, message',
+    [
+        ('conv:warp=2', '"warp" is no setting of conv'),
+        ('forward:warps=2', 'must begin with a pass'),
+        ('conv:warps=two', 'positive whole number'),
+        ('conv:shared=16', 'does not fit'),
+    ],
+)
+def test_wrong_plans_are_refused(plan, message):
+    tensors = make((2, 3, 9, 9, 7, 7), torch.bfloat16)
+    with use_plan(plan), pytest.raises(RuntimeError, match=message):
+        run(*tensors)
+    run(*tensors)
+
+
+def call(x, weight, bias=None):
+    return torch.ops.smpconv_mm_ext.depthwise_conv2d(x, weight, bias)
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda x, w, b: (x.cpu(), w, b), 'input must be on a GPU'),
+        (lambda x, w, b: (x, w.cpu(), b), 'weight must be on the input'),
+        (lambda x, w, b: (x, w, b.cpu()), 'bias must be on the input'),
+        (lambda x, w, b: (x[0], w, b), 'of 4 dimensions'),
+        (lambda x, w, b: (x, w[0], b), 'weight must be'),
+        (lambda x, w, b: (x, w, b[:, None]), 'bias must have shape'),
+        (lambda x, w, b: (x, w, b.half()), "bias must have the input's dtype"),
+        (lambda x, w, b: (x.mT, w, b), 'must be contiguous'),
+    ],
+)
+def test_operators_check_by_themselves(change, message):
+    x, weight, bias, _ = make((2, 3, 9, 8, 7, 7), torch.bfloat16)
+    with pytest.raises(RuntimeError, match=message):
+        call(*change(x, weight, bias))
+
+
+def test_gradient_of_another_shape():
+    x, _, _, grad = make((2, 3, 9, 8, 7, 7), torch.bfloat16)
+    with pytest.raises(RuntimeError, match='gradient must have shape'):
+        torch.ops.smpconv_mm_ext.depthwise_conv2d_weight(x, grad.view(2, 3, 8, 9), 7, 7)
+
+
 def layouts(x):
     wide = x.new_zeros(*x.shape[:3], x.shape[3] + 3)
     wide[..., 1:-2] = x
@@ -79,7 +139,11 @@ def test_strides(dtype, name):
     x, weight, bias, grad = make((3, 5, 12, 16, 13, 13), dtype)
     expected = run(x, weight, bias, grad)
     actual = run(layouts(x)[name], weight, bias, layouts(grad)[name])
-    assert all(torch.equal(a, e) for a, e in zip(actual, expected))
+    assert all(torch.equal(a, e) for a, e in zip(actual[:3], expected[:3]))
+    # torch's sum, whose order depends on the strides
+    assert_close(
+        actual[3], expected[3].double(), TOLERANCES['depthwise_conv2d'][dtype][2]
+    )
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)

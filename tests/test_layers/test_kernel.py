@@ -31,7 +31,8 @@ from smpconv_mm.layers import (
     keep_kernels,
     resample,
 )
-from smpconv_mm.layers.kernel import build_kernel, reach, resampled_taps
+from smpconv_mm.layers.kernel import build_kernel, reach
+from smpconv_mm.layers.resampling import resampled_taps
 
 LAYERS = {1: KernelConv1d, 2: KernelConv2d, 3: KernelConv3d}
 FORM = pytest.mark.parametrize('name, ndim, kind, causal', FORMS)

@@ -341,20 +341,26 @@ class TestLongKernels:
         for one, two in zip(*found):
             assert_close(one, two, 1e-12)
 
-    def test_kernel_is_not_kept(self, monkeypatch):
+    @pytest.mark.parametrize('method', ['fft', 'direct'])
+    def test_kernel_is_not_kept(self, method, monkeypatch):
+        from torch.multiprocessing.reductions import StorageWeakRef
+
         from smpconv_mm import ops
         from smpconv_mm.layers import kernel_conv
 
         monkeypatch.setattr(kernel_conv, '_LONG', 0)
-        layer, kept = self.layer(), []
-        x = torch.randn(2, 2, 50, dtype=torch.float64)
-        pack = torch.autograd.graph.saved_tensors_hooks
-        with ops.use_backend('causal_conv1d', 'fft'):
-            with pack(lambda t: kept.append(t) or t, lambda t: t):
-                out = layer(x)
-            # numbers of places, as large, are views of one row a set of points
-            shapes = [t.shape for t in kept if t.is_floating_point()]
-            assert shapes and not any(s[:2] == (3, 2) and s[-1] > 8 for s in shapes)
+        convolve, kernels = ops.causal_conv1d, []
+
+        def spy(input, weight, *args, **kwargs):
+            kernels.append(StorageWeakRef(weight.untyped_storage()))
+            return convolve(input, weight, *args, **kwargs)
+
+        monkeypatch.setattr(ops, 'causal_conv1d', spy)
+        layer = self.layer()
+        x = torch.randn(2, 2, 50, dtype=torch.float64, requires_grad=True)
+        with ops.use_backend('causal_conv1d', method):
+            out = layer(x)
+            assert [kernel.expired() for kernel in kernels] == [True]
             with torch.no_grad():
                 layer.kernel.coord += 0.1
             with pytest.raises(RuntimeError, match='before optimizer.step'):

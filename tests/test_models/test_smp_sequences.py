@@ -9,7 +9,7 @@ from torch import nn
 from smpconv_mm.datasets import Digits
 from smpconv_mm.layers import CausalConv1d, SMPKernel, switch_to_deploy
 from smpconv_mm.models import SMPTCN, LastTimeStep, SMPResNet
-from smpconv_mm.models.backbones.smp_block import LargeKernelConv
+from smpconv_mm.models.backbones.large_kernel import LargeKernelConv
 
 TCN = dict(in_channels=2, kernel_size=24, channels=[6, 6, 8], n_points=5, radius=0.2)
 RESNET = dict(kernel_size=9, channels=[6, 8], stem_channels=6, n_points=5)

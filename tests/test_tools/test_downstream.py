@@ -9,6 +9,7 @@ import json
 import cv2
 import pytest
 import torch
+from running import run_in_processes
 from tiny_datasets import make_ade, make_coco, small_detector, small_segmenter
 
 from smpconv_mm.checkpoint import load
@@ -91,17 +92,15 @@ def test_retinanet_in_two_processes(run_tool, coco, tmp_path):
     recipe = 'retinanet_smpnet-tiny_fpn_8xb2-1x_coco.py'
     config = small_detector(tmp_path / 'small.py', recipe, coco)
     work = tmp_path / 'work'
-    done = run_tool(
-        'dist_train.sh',
+    done = run_in_processes(
+        'train.py',
         config,
-        2,
         '--work-dir',
         work,
         '--auto-scale-lr',
         '--no-validate',
         '--cfg-options',
         'train_cfg.max_epochs=1',
-        env={'PORT': '29618'},
     )
     # two processes x two images instead of sixteen
     assert 'Scaling the original LR by 0.25' in done.stdout

@@ -1,11 +1,11 @@
 """One line that tells what is wrong and what to do, for detection and segmentation."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import cv2
+import mmengine.config.config
 import pytest
 from tiny_datasets import make_ade, make_coco, small_detector, small_segmenter
 
@@ -114,17 +114,6 @@ def test_augmented_test_of_masks(detector):
     assert 'boxes only, not for masks' in message
 
 
-HIDE = """
-import sys, runpy
-import mmengine.config.config as config
-sys.modules[{name!r}] = None
-installed = config.is_installed
-config.is_installed = lambda package: package != {package!r} and installed(package)
-sys.argv = ['train.py', {config!r}]
-runpy.run_path({tool!r}, run_name='__main__')
-"""
-
-
 @pytest.mark.parametrize(
     'config, name, package, message',
     [
@@ -139,15 +128,16 @@ runpy.run_path({tool!r}, run_name='__main__')
         ),
     ],
 )
-def test_missing_package(config, name, package, message):
+def test_missing_package(run_tool, monkeypatch, config, name, package, message):
     """Level core, whose user tries to train a detector."""
-    code = HIDE.format(
-        name=name,
-        package=package,
-        config=str(ROOT / 'configs' / config),
-        tool=str(ROOT / 'tools/train.py'),
+    installed = mmengine.config.config.is_installed
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(
+        mmengine.config.config,
+        'is_installed',
+        lambda asked: asked != package and installed(asked),
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    done = run_tool('train.py', ROOT / 'configs' / config, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and last.startswith('error: '), done.stderr[-1500:]
     assert message in last and 'bash tools/install.sh --level full' in last

@@ -3,24 +3,16 @@
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from running import ENVIRONMENT, ROOT, free_port, run_in_processes
 
 from smpconv_mm.checkpoint import find_latest, load
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {
-    **os.environ,
-    'VIRTUAL_ENV': sys.prefix,
-    'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-    'OMP_NUM_THREADS': '1',
-}
 FSDP = 'strategy.type=smpconv_mm.FSDPStrategy'
 
 
@@ -34,12 +26,6 @@ def start(log, config, processes, *args, **environment):
             stderr=subprocess.STDOUT,
             env={**ENVIRONMENT, **environment},
         )
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return str(s.getsockname()[1])
 
 
 def workers(folder):
@@ -80,7 +66,7 @@ def test_two_machines(tiny_config, tmp_path):
         'train_cfg.max_epochs=1',
         'train_dataloader.batch_size=48',
     )
-    port = free_port()
+    port = str(free_port())
     nodes = [
         start(
             tmp_path / f'{rank}.log',
@@ -134,14 +120,14 @@ def plain(run_tool, steady_config, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def sharded(run_tool, steady_config, tmp_path_factory):
+def sharded(steady_config, tmp_path_factory):
     """FSDP in two processes with half the batch each: an epoch, and another."""
     work_dir = tmp_path_factory.mktemp('sharded')
-    args = ('dist_train.sh', steady_config, 2, '--work-dir', work_dir)
+    args = ('train.py', steady_config, '--work-dir', work_dir)
     # a recomputed block is gathered once more
     options = ('--cfg-options', FSDP, 'model.backbone.with_cp=True')
-    run_tool(*args, *options, 'train_cfg.max_epochs=1')
-    done = run_tool(*args, '--resume', *options)
+    run_in_processes(*args, *options, 'train_cfg.max_epochs=1')
+    done = run_in_processes(*args, '--resume', *options)
     assert 'resumed epoch: 1, iter: 6' in done.stdout
     return work_dir
 
@@ -169,10 +155,10 @@ def test_sharded_training(run_tool, steady_config, plain, sharded, tmp_path):
     assert 'accuracy/top1' in done.stdout
 
 
-def test_resume_sharded_what_was_not(run_tool, steady_config, plain, tmp_path):
+def test_resume_sharded_what_was_not(steady_config, plain, tmp_path):
     args = ('--work-dir', tmp_path, '--resume', plain / 'epoch_1.pth')
     options = ('--cfg-options', FSDP)
-    run_tool('dist_train.sh', steady_config, 2, *args, *options)
+    run_in_processes('train.py', steady_config, *args, *options)
     same_weights(plain / 'epoch_2.pth', tmp_path / 'epoch_2.pth', 1e-5)
 
 
@@ -184,7 +170,7 @@ def test_resume_what_was_sharded(run_tool, steady_config, sharded, tmp_path):
 
 
 @pytest.mark.parametrize('fault', ['killed', 'raises'])
-def test_one_process_dies(run_tool, tiny_config, tmp_path, fault):
+def test_one_process_dies(tiny_config, tmp_path, fault):
     """All end within a minute, with an error; the last checkpoint resumes."""
     work, log = tmp_path / 'work', tmp_path / 'log'
     options = ('--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=500')
@@ -226,10 +212,9 @@ def test_one_process_dies(run_tool, tiny_config, tmp_path, fault):
     for path in work.glob('epoch_*.pth'):
         load(path)  # whole, every one of them
     last = load(find_latest(work))['meta']['epoch']
-    done = run_tool(
-        'dist_train.sh',
+    done = run_in_processes(
+        'train.py',
         tiny_config,
-        2,
         '--work-dir',
         work,
         '--resume',

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from running import run_as_script
 from sklearn.datasets import load_digits
 
 from smpconv_mm.checkpoint import save
@@ -13,6 +14,11 @@ from smpconv_mm.engine.runner import build_model
 
 ROOT = Path(__file__).parents[2]
 IN1K = ROOT / 'configs/smpconv'
+TOOLS = [
+    path
+    for path in sorted((ROOT / 'tools').rglob('*.py'))
+    if '__main__' in path.read_text()
+]
 
 
 @pytest.fixture(scope='module')
@@ -31,6 +37,13 @@ def images(tmp_path_factory):
         big = cv2.resize((image * 15.9).astype(np.uint8), (28, 28))
         cv2.imwrite(str(folder / f'{i}.png'), big)
     return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize('path', TOOLS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_tool_says_how_it_is_used(path):
+    done = run_as_script(path, '-h')
+    assert done.returncode == 0, done.stderr
+    assert f'usage: {path.name}' in done.stdout and '--' in done.stdout
 
 
 @pytest.mark.parametrize(

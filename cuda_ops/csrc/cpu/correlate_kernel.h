@@ -1,17 +1,6 @@
 // The inner loops of the depthwise convolution for one block of channels, which
-// lie in the lanes of a vector. Included once for each instruction set, with
-//   ISA      name of the namespace
-//   TARGET   attribute that lets the compiler use it
-//   BYTES    size of a vector
-//   TILE     most output columns at a time: as many sums, and as many inputs
-//            again, stay in registers
+// lie in the lanes of a vector. Included once for each instruction set, see isa.h.
 namespace ISA {
-
-// T values in a vector; may_alias, because the arrays hold plain T.
-template <typename T>
-struct Vector {
-  typedef T type __attribute__((vector_size(BYTES), may_alias));
-};
 
 #define INLINE TARGET inline __attribute__((always_inline))
 

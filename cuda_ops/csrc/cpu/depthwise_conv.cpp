@@ -4,47 +4,24 @@
 // dtypes are served alike. Sums are float (double for double), and no result
 // depends on the number of threads.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include <optional>
 
 #include "depthwise_direct.h"
 #include "depthwise_fft.h"
+#include "tensors.h"
 
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
+constexpr const char* kOp = "depthwise_conv2d";
 
 bool fft_is_faster(const fft::Axis& rows, const fft::Axis& columns, int64_t kh, int64_t kw) {
   return rows.possible() && columns.possible() &&
          fft::cost(rows, columns) < direct::cost(rows.size, columns.size, kh, kw);
 }
 
-Tensor empty(const Tensor& like, const int64_t (&sizes)[4], const int64_t (&strides)[4]) {
-  int32_t dtype;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
-  AtenTensorHandle made;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-      4, sizes, strides, dtype, aoti_torch_device_type_cpu(), 0, &made));
-  return Tensor(made);
-}
-
-// Calls body(S(), T()) with the types of the elements and of the sums.
-template <typename F>
-void dispatch(const Tensor& tensor, const F& body) {
-  switch (tensor.scalar_type()) {
-    case ScalarType::Float: return body(float(), float());
-    case ScalarType::Double: return body(double(), double());
-    case ScalarType::Half: return body(c10::Half(), float());
-    case ScalarType::BFloat16: return body(c10::BFloat16(), float());
-    default: STD_TORCH_CHECK(false, "depthwise_conv2d: dtype is not floating point");
-  }
-}
-
-Tensor depthwise_conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias) {
+Tensor depthwise_conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias,
+                        bool flip) {
   STD_TORCH_CHECK(input.dim() == 4, "depthwise_conv2d: input must be (N, C, H, W)");
   const int64_t n = input.size(0), c = input.size(1), h = input.size(2), w = input.size(3);
   STD_TORCH_CHECK(
@@ -59,12 +36,13 @@ Tensor depthwise_conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias)
   Tensor output = empty(input, {n, c, h, w}, {h * w * c, 1, w * c, c});
   if (n == 0 || c == 0) return output;
   const fft::Axis rows(h, weight.size(2)), columns(w, weight.size(3));
-  dispatch(input, [&](auto s, auto t) {
+  dispatch(kOp, input, [&](auto s, auto t) {
     using S = decltype(s);
     using T = decltype(t);
     const S* start = bias ? static_cast<const S*>(bias->data_ptr()) : nullptr;
     const int64_t stride = bias ? bias->stride(0) : 0;
-    const Map<S> in(input), taps = Map<S>(weight).as_one_image(), out(output);
+    const Map<S> in(input), kernels = Map<S>(weight).as_one_image(), out(output);
+    const Map<S> taps = flip ? kernels.turned() : kernels;
     if (fft_is_faster(rows, columns, taps.rows, taps.columns)) {
       fft::forward<S, T>(in, taps, start, stride, out, rows, columns);
     } else {
@@ -88,7 +66,7 @@ Tensor depthwise_conv2d_weight(Tensor input, Tensor grad, int64_t kh, int64_t kw
   Tensor output = empty(input, {c, 1, kh, kw}, {kh * kw, kh * kw, kw, 1});
   if (c == 0) return output;
   const fft::Axis rows(input.size(2), kh), columns(input.size(3), kw);
-  dispatch(input, [&](auto s, auto t) {
+  dispatch(kOp, input, [&](auto s, auto t) {
     using S = decltype(s);
     using T = decltype(t);
     const Map<S> in(input), taps(grad), out = Map<S>(output).as_one_image();

@@ -1,19 +1,14 @@
 // The inner loops of the oriented convolution for one block of channels, which lie in
 // the lanes of a vector: places are vectors, and `offsets` count them. Included once
-// for each instruction set, with ISA, TARGET, BYTES and TILE as in isa.h.
+// for each instruction set, see isa.h.
 namespace ISA {
-
-template <typename T>
-struct LineVector {
-  typedef T type __attribute__((vector_size(BYTES), may_alias));
-};
 
 // For the columns I of a tile; folds, as a loop over an array takes it to memory.
 template <typename T, int... I>
 TARGET inline __attribute__((always_inline)) void line_tile(
     std::integer_sequence<int, I...>, T* out_, int64_t out_step, const T* taps_,
     const int64_t* offsets, int64_t count, const T* x_, int64_t step) {
-  using V = typename LineVector<T>::type;
+  using V = typename Vector<T>::type;
   V* out = reinterpret_cast<V*>(out_);
   const V* taps = reinterpret_cast<const V*>(taps_);
   const V* x = reinterpret_cast<const V*>(x_);
@@ -69,7 +64,7 @@ template <typename T, int N>
 TARGET void line_tap_tile(
     T* sums_, const T* grad_, int64_t columns, const int64_t* offsets, const T* x_,
     int64_t step) {
-  using V = typename LineVector<T>::type;
+  using V = typename Vector<T>::type;
   V* sums = reinterpret_cast<V*>(sums_);
   const V* grad = reinterpret_cast<const V*>(grad_);
   const V* x = reinterpret_cast<const V*>(x_);

@@ -6,26 +6,25 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
+
+#include "isa.h"
 
 // Aligned memory for `size` numbers.
 template <typename T>
 class Scratch {
  public:
   explicit Scratch(int64_t size)
-      : data_(static_cast<T*>(
-            std::aligned_alloc(64, (size * sizeof(T) + 127) / 64 * 64))) {
-    if (!data_) throw std::bad_alloc();
-  }
+      : data_(static_cast<T*>(::operator new(size * sizeof(T) + 64, kAlignment))) {}
   T* get() const { return data_.get(); }
 
  private:
+  static constexpr std::align_val_t kAlignment{64};
   struct Free {
-    void operator()(T* p) const { std::free(p); }
+    void operator()(T* p) const { ::operator delete(p, kAlignment); }
   };
   std::unique_ptr<T, Free> data_;
 };
@@ -51,6 +50,15 @@ struct Map {
     return map;
   }
 
+  // The same maps, turned by 180 degrees.
+  Map turned() const {
+    Map map = *this;
+    map.data = at(0, 0, rows - 1, columns - 1);
+    map.row_stride = -row_stride;
+    map.column_stride = -column_stride;
+    return map;
+  }
+
   int64_t blocks(int64_t lanes) const { return (channels + lanes - 1) / lanes; }
 
   S* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {
@@ -70,6 +78,52 @@ void with_lanes(int64_t lanes, const F& body) {
   }
 }
 
+// Whether numbers are converted by vectors where they are contiguous.
+template <typename S, typename T>
+constexpr bool is_converted() {
+  return sizeof(S) == 2 && std::is_same<T, float>::value;
+}
+
+// to[i * step] = from[i * stride]
+template <typename S, typename T>
+void read_line(const S* from, int64_t stride, int64_t count, T* to, int64_t step) {
+  if constexpr (is_converted<S, T>()) {
+    if (stride == 1) {
+      constexpr int64_t kMost = 128;
+      T values[kMost];
+      for (int64_t done = 0; done < count; done += kMost) {
+        const int64_t some = std::min(kMost, count - done);
+        conversions<S>().widen(from + done, values, some);
+        for (int64_t i = 0; i < some; ++i) to[(done + i) * step] = values[i];
+      }
+      return;
+    }
+  }
+  for (int64_t i = 0; i < count; ++i) to[i * step] = static_cast<T>(from[i * stride]);
+}
+
+// to[i * stride] = from[i * step] * scale + shift
+template <typename S, typename T>
+void write_line(
+    const T* from, int64_t step, int64_t count, S* to, int64_t stride, T scale = 1,
+    T shift = 0) {
+  if constexpr (is_converted<S, T>()) {
+    if (stride == 1) {
+      constexpr int64_t kMost = 128;
+      T values[kMost];
+      for (int64_t done = 0; done < count; done += kMost) {
+        const int64_t some = std::min(kMost, count - done);
+        for (int64_t i = 0; i < some; ++i)
+          values[i] = from[(done + i) * step] * scale + shift;
+        conversions<S>().narrow(values, to + done, some);
+      }
+      return;
+    }
+  }
+  for (int64_t i = 0; i < count; ++i)
+    to[i * stride] = static_cast<S>(from[i * step] * scale + shift);
+}
+
 // Columns [first, last) of a row of a block of channels to out[column][lane],
 // columns `step` numbers apart; lanes beyond the last channel become 0.
 template <typename S, typename T>
@@ -83,19 +137,19 @@ void pack(
       const S* from = in;
       T* to = out;
       for (int64_t j = first; j < last; ++j, from += map.column_stride, to += step) {
-        T values[count];
-        for (int l = 0; l < count; ++l) values[l] = static_cast<T>(from[l]);
-        std::copy_n(values, int(count), to);
+        if constexpr (is_converted<S, T>()) {
+          conversions<S>().widen(from, to, count);
+        } else {
+          std::copy_n(from, int(count), to);
+        }
       }
     });
   }
-  for (int64_t l = 0; l < lanes; ++l) {
-    for (int64_t j = 0; j < last - first; ++j) {
-      out[j * step + l] =
-          l < filled
-              ? static_cast<T>(in[l * map.channel_stride + j * map.column_stride])
-              : T(0);
-    }
+  for (int64_t l = 0; l < filled; ++l) {
+    read_line(in + l * map.channel_stride, map.column_stride, last - first, out + l, step);
+  }
+  for (int64_t l = filled; l < lanes; ++l) {
+    for (int64_t j = 0; j < last - first; ++j) out[j * step + l] = T(0);
   }
 }
 
@@ -113,19 +167,20 @@ void unpack(
       T shifts[count];
       std::copy_n(shift, int(count), shifts);
       for (int64_t j = first; j < last; ++j, from += step, to += map.column_stride) {
-        S values[count];
-        for (int l = 0; l < count; ++l) {
-          values[l] = static_cast<S>(from[l] * scale + shifts[l]);
+        T values[count];
+        for (int l = 0; l < count; ++l) values[l] = from[l] * scale + shifts[l];
+        if constexpr (is_converted<S, T>()) {
+          conversions<S>().narrow(values, to, count);
+        } else {
+          std::copy_n(values, int(count), to);
         }
-        std::copy_n(values, int(count), to);
       }
     });
   }
   for (int64_t l = 0; l < filled; ++l) {
-    for (int64_t j = 0; j < last - first; ++j) {
-      out[l * map.channel_stride + j * map.column_stride] =
-          static_cast<S>(in[j * step + l] * scale + shift[l]);
-    }
+    write_line(
+        in + l, step, last - first, out + l * map.channel_stride, map.column_stride, scale,
+        shift[l]);
   }
 }
 

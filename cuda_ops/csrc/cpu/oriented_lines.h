@@ -129,7 +129,7 @@ void pack_row(
       for (int64_t j = 0; j < map.columns; ++j, out += count, from += map.column_stride) {
         __builtin_prefetch(from + 16 * map.column_stride);
         T values[count];
-        for (int l = 0; l < count; ++l) values[l] = static_cast<T>(from[l]);
+        read_line(from, 1, count, values, 1);
         std::copy_n(values, int(count), out);
       }
     });
@@ -138,9 +138,7 @@ void pack_row(
   for (size_t l = 0; l < block.channels.size(); ++l) {
     const S* from = map.at(image, block.channels[l], row, 0);
     T* to = out + begin + l;
-    for (int64_t j = 0; j < map.columns; ++j, to += lanes, from += map.column_stride) {
-      *to = static_cast<T>(*from);
-    }
+    read_line(from, map.column_stride, map.columns, to, lanes);
   }
 }
 
@@ -165,7 +163,7 @@ void unpack_row(
       const T* from = in + block.begin;
       for (int64_t j = 0; j < map.columns; ++j, from += lanes, to += map.column_stride) {
         S values[count];
-        for (int l = 0; l < count; ++l) values[l] = static_cast<S>(from[l]);
+        write_line(from, 1, count, values, 1);
         std::copy_n(values, int(count), to);
       }
     });
@@ -174,9 +172,7 @@ void unpack_row(
   for (size_t l = 0; l < block.channels.size(); ++l) {
     S* to = map.at(image, block.channels[l], row, 0);
     const T* from = in + begin + l;
-    for (int64_t j = 0; j < map.columns; ++j, from += lanes, to += map.column_stride) {
-      *to = static_cast<S>(*from);
-    }
+    write_line(from, lanes, map.columns, to, map.column_stride);
   }
 }
 

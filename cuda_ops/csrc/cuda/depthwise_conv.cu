@@ -17,7 +17,7 @@ ConvShape shape(const Tensor& input, int64_t kh, int64_t kw) {
           int(kh), int(kw)};
 }
 
-Tensor conv(Tensor input, Tensor weight, std::optional<Tensor> bias) {
+Tensor conv(Tensor input, Tensor weight, std::optional<Tensor> bias, bool flip) {
   STD_TORCH_CHECK(weight.dim() == 4, kOp, ": the weight must be (C, 1, Kh, Kw), got ",
                   weight.dim(), " dimensions");
   const ConvShape s = shape(input, weight.size(2), weight.size(3));
@@ -29,7 +29,7 @@ Tensor conv(Tensor input, Tensor weight, std::optional<Tensor> bias) {
   const Launcher launch(input.get_device_index(), "conv");
   dispatch(kOp, input, [&](auto zero) {
     using T = decltype(zero);
-    const bool done = launch_conv(launch, s, data<T>(input), data<T>(weight), data<T>(bias),
+    const bool done = launch_conv(launch, s, data<T>(input), data<T>(weight), data<T>(bias), flip,
                                   static_cast<T*>(output.data_ptr()));
     check_planned(kOp, done, launch.device(), s.kernel_height, s.kernel_width);
   });

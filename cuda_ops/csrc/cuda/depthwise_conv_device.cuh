@@ -1,16 +1,9 @@
 // What the planning of the depthwise kernels needs to know of a shape.
 #pragma once
 
-#include "depthwise_conv_maps.cuh"
 #include "device.cuh"
 
 namespace smpconv_mm {
-
-// The template argument P for a kernel, as far as the map is wide.
-inline int reach(const ConvShape& s) {
-  const int tiles = ceil_div(s.width, 16);
-  return smaller(2 * (tiles - 1), larger(1, ceil_div(s.kernel_width / 2, 8)));
-}
 
 // Elements that one copy may take: rows start where the width lets them.
 template <typename T>
@@ -27,8 +20,6 @@ inline int share_jobs(int jobs, int wanted, int blocks) {
   const int parts = larger(1, smaller(jobs, ceil_div(wanted, blocks)));
   return ceil_div(jobs, jobs / parts);
 }
-
-inline int odd_pitch(int columns) { return round_up(columns, 16) + 8; }
 
 // The largest kernel that fits the tap rows and the threads of the kernels.
 constexpr int kMostTaps = 63;

@@ -8,8 +8,8 @@ namespace smpconv_mm {
 
 template <typename T>
 bool launch_conv(const Launcher& launch, const ConvShape& s, const T* input,
-                 const T* weight, const T* bias, T* output) {
-  return depthwise_conv2d(launch, launch.device(), s, input, weight, bias, output);
+                 const T* weight, const T* bias, bool flip, T* output) {
+  return depthwise_conv2d(launch, launch.device(), s, input, weight, bias, flip, output);
 }
 
 }  // namespace smpconv_mm

@@ -1,4 +1,4 @@
 #include "depthwise_conv_forward.cuh"
 
 template bool smpconv_mm::launch_conv(const Launcher&, const ConvShape&, const __nv_bfloat16*,
-                                      const __nv_bfloat16*, const __nv_bfloat16*, __nv_bfloat16*);
+                                      const __nv_bfloat16*, const __nv_bfloat16*, bool, __nv_bfloat16*);

@@ -1,4 +1,4 @@
 #include "depthwise_conv_forward.cuh"
 
 template bool smpconv_mm::launch_conv(const Launcher&, const ConvShape&, const __half*,
-                                      const __half*, const __half*, __half*);
+                                      const __half*, const __half*, bool, __half*);

@@ -11,7 +11,7 @@ namespace smpconv_mm {
 // As depthwise_conv2d of depthwise_conv_plan.cuh.
 template <typename T>
 bool launch_conv(const Launcher& launch, const ConvShape& s, const T* input,
-                 const T* weight, const T* bias, T* output);
+                 const T* weight, const T* bias, bool flip, T* output);
 
 // As depthwise_conv2d_weight of depthwise_conv_weight_plan.cuh.
 template <typename T>

@@ -2,183 +2,284 @@
 //
 // One row of a kernel, applied to one row of a map, is a product with a banded
 // Toeplitz matrix: out[i, :] += x[i + u - p, :] T_u with T_u[q, j] = K[u, q - j + p].
-// The images of the batch (or, with few images, several stretches of rows of one
-// image) are the 16 rows of a matrix product, the columns of the map its inner and
-// outer dimension. Fragments of T_u are never stored: those of all offsets q - j
-// together are 2 P + 3 words a lane, read from the row of taps.
+// Sixteen "members" (images, or pairs of rows of images) are the rows of a matrix
+// product, 8 columns of the output its columns; its inner dimension are 8 columns of two
+// rows of the input, so that no product is spent beyond the edge of the band. Fragments of
+// T_u are never stored: those of all offsets q - j are 2 D + 1 words a lane, read from
+// the row of taps.
 #pragma once
 
 #include "depthwise_conv_maps.cuh"
 
 namespace smpconv_mm {
 
-// Words of a row of taps: once as pairs that start at even, once at odd elements,
-// 8 banks apart.
-__host__ __device__ constexpr int tap_words(int p) {
-  return (8 * p + 16) % 32 ? 8 * p + 16 : 8 * p + 24;
+constexpr int kRows = 2;  // of the output that a warp computes for a member
+
+// D: the kernel reaches 8 D columns to each side. Words of a row of taps: pairs of
+// neighbours, first those that start at even, then those that start at odd elements, in
+// other banks of shared memory.
+__host__ __device__ constexpr int tap_words(int d) { return 8 * d + (d % 2 ? 14 : 8); }
+
+// Bytes of the taps in shared memory: rows u and u + 1 side by side, from u = -1 on.
+__host__ __device__ constexpr int tap_bytes(int d, int kernel_height) {
+  return (kernel_height + 2) * 2 * tap_words(d) * 8;
 }
 
-// How a block of conv_mma_kernel is cut out. A "member" is one of the images, or
-// one of the row segments of an image: member = segment * batch + image.
+// How a block of conv_mma_kernel is cut out. A warp does a task after the other: kRows
+// rows of 8 * E columns for 16 * Tiles members.
 struct ConvTile {
-  int segment;          // output rows of a member
-  int segments;         // of an image
+  int images;           // of a block
+  int groups;           // of `images` images
+  int image_bits;       // a task has 2^image_bits images: member = pair * images + image
+  int segment;          // output rows of a block
+  int segments;         // of a map
   int columns;          // output columns of a block
   int column_segments;  // of a map
-  int column_blocks;    // of a block: one is the work of a warp
-  int members;          // of a block, a multiple of kTile
-  int groups;           // of `members` members
-  int rows;             // input rows in shared memory
-  int pitch;            // elements from one row of shared memory to the next
-  int vector;           // elements of a copy to shared memory
+  int row_pitch, image_pitch;  // elements in shared memory, multiples of 8
+  int stage_pitch;      // elements of an image's outputs in shared memory; 0: not there
+  int load, store;      // elements of a copy of the input, of the output
   int warps;
   int shared;           // bytes
 };
 
-// Input rows, counted from the first that member's segment can use, that any of
-// the members [first, last] finds on the map.
-struct RowRange {
+// Rows or columns of a map that `count` outputs from `first` on meet.
+struct Span {
   int first, last;
 };
-__host__ __device__ inline RowRange used_rows(const ConvShape& s, const ConvTile& t,
-                                              int first, int last) {
-  const int padding = s.kernel_height / 2;
-  const int most = t.segment + s.kernel_height - 1;
-  return {larger(0, padding - last / s.batch * t.segment),
-          smaller(most, s.height + padding - first / s.batch * t.segment)};
+__host__ __device__ inline Span met(int first, int count, int reach, int size) {
+  return {larger(0, first - reach), smaller(size, first + count + reach)};
 }
 
-// A warp computes for 16 members `Rows` rows of 8 * Eights columns.
-template <typename T, int P, int Eights, int Rows>
-__global__ void __launch_bounds__(kMaxWarps* kWarpSize, 2)
-    conv_mma_kernel(const T* input, const T* weight, const T* bias, T* output,
+// words[u + 1][parity][word] = pairs of taps of rows (u, u + 1); zeros around the kernel.
+template <int D, typename T>
+__device__ __forceinline__ void load_taps(unsigned* words, const T* kernel, bool flip,
+                                          const ConvShape& s) {
+  constexpr int kWords = tap_words(D), kLine = 2 * kWords;
+  const int taps = s.kernel_height * s.kernel_width;
+  const T* first = flip ? kernel + taps - 1 : kernel;  // flipped: the taps backwards
+  const int step = flip ? -1 : 1;
+  const int count = (s.kernel_height + 3) * kLine;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < count; i += blockDim.x) {
+    const int u = i / kLine - 1, word = i % kLine;
+    const int v = word % kWords * 2 + word / kWords - 8 * (D + 1) + s.kernel_width / 2;
+    const T* tap = first + step * (u * s.kernel_width + v);
+    const bool row = u >= 0 && u < s.kernel_height;
+    Pair<T> pair;
+    if (row && v >= 0 && v < s.kernel_width) pair.value[0] = *tap;
+    if (row && v >= -1 && v + 1 < s.kernel_width) pair.value[1] = tap[step];
+    if (u <= s.kernel_height) words[((u + 1) * kLine + word) * 2] = pair.word;
+    if (u >= 0) words[(u * kLine + word) * 2 + 1] = pair.word;
+  }
+}
+
+// Where a lane writes first in a row of 8 columns, Vector elements at a time.
+template <int Vector>
+__device__ __forceinline__ int lane_column() {
+  const int lane = threadIdx.x % kWarpSize, pair = lane % 4 * 2;
+  return Vector == 4 && lane % 2 ? 8 + pair - 2 : pair;
+}
+
+// Writes a lane's sums of a row, Vector elements at a time, to `row` and every 8 elements
+// from there, as long as these are fewer than `count`.
+template <int Vector, int E, typename T>
+__device__ __forceinline__ void store_row(T* row, const float (&sum)[E][4], int half,
+                                          int count) {
+  unsigned word[E];
+#pragma unroll
+  for (int j = 0; j < E; ++j)
+    word[j] = round_pair<T>(sum[j][2 * half], sum[j][2 * half + 1]);
+  const bool odd = threadIdx.x % 2;
+#pragma unroll
+  for (int j = 0; j < E; ++j) {
+    T* to = row + 8 * j;
+    if (Vector == 4) {
+      // neighbouring lanes exchange words: each gets 4 columns of one eighth of two
+      if (j % 2) continue;
+      const unsigned next = j + 1 < E ? word[j + 1] : 0;
+      const unsigned other = __shfl_xor_sync(~0u, odd ? word[j] : next, 1);
+      if (8 * j < count && (j + 1 < E || !odd))
+        *reinterpret_cast<uint2*>(to) = odd ? uint2{other, next} : uint2{word[j], other};
+    } else if (Vector == 2) {
+      if (8 * j < count) *reinterpret_cast<unsigned*>(to) = word[j];
+    } else {
+      Pair<T> two;
+      two.word = word[j];
+      if (8 * j < count) to[0] = two.value[0];
+      if (8 * j + 1 < count) to[1] = two.value[1];
+    }
+  }
+}
+
+// Blocks that the registers of a processor hold, of kMaxWarps warps.
+__host__ __device__ constexpr int blocks_of_processor(int e) { return e >= 4 ? 2 : 3; }
+
+// Narrow rows are no whole sectors of memory: the outputs of a block pass through shared
+// memory.
+__host__ __device__ constexpr bool staged(int e) { return e <= 2; }
+
+// E: eighths, of 8 columns, that a warp computes. Whole: they are all of the map.
+template <typename T, int D, int E, int Tiles, bool Whole>
+__global__ void __launch_bounds__(kMaxWarps* kWarpSize, blocks_of_processor(E))
+    conv_mma_kernel(const T* input, const T* weight, const T* bias, T* output, bool flip,
                     ConvShape s, ConvTile t) {
 #if SMPCONV_MM_HAS_MMA
-  constexpr int kWords = 2 * P + 3, kLeft = reach_tiles(P);
-  constexpr int kRight = (Eights - 1 + P) / 2;
-  constexpr int kTaps = tap_words(P);
+  constexpr int kLine = 2 * tap_words(D);       // pairs of words of a row of taps
+  constexpr int kInputs = Whole ? E : E + 2 * D;  // eighths of the input
+  constexpr int kShift = Whole ? 0 : D;
+  constexpr int kMembers = kTile * Tiles;
+  constexpr bool kStaged = staged(E);
   SMPCONV_MM_SHARED(memory);
-  unsigned* taps = reinterpret_cast<unsigned*>(memory);
-  T* maps = reinterpret_cast<T*>(taps + s.kernel_height * 2 * kTaps);
+  uint2* taps = reinterpret_cast<uint2*>(memory);
+  uint4* zeros = reinterpret_cast<uint4*>(memory + tap_bytes(D, s.kernel_height));
+  int* queue = reinterpret_cast<int*>(zeros + kInputs);
+  T* maps = reinterpret_cast<T*>(zeros + kInputs + 1);
+  T* stage = maps + t.images * t.image_pitch;
 
   int block = blockIdx.x;
-  const int first_member = block % t.groups * t.members;
+  const int first_image = block % t.groups * t.images;
   block /= t.groups;
-  const int first_output = block % t.column_segments * t.columns;
-  const int channel = block / t.column_segments;
-  const int all_members = s.batch * t.segments;
-  const int last_member = smaller(first_member + t.members, all_members) - 1;
-  const int even_width = round_up(s.width, 16);
-  const int first_column = larger(0, first_output - 16 * kLeft);
-  // 8 more: a tile of a block may start in the middle of a tile of the map
-  const int columns =
-      smaller(even_width, first_output + t.columns + 16 * kLeft) + 8 - first_column;
-  const RowRange used = used_rows(s, t, first_member, last_member);
+  const int left = block % t.column_segments * t.columns;
+  block /= t.column_segments;
+  const int top = block % t.segments * t.segment;
+  const int channel = block / t.segments;
+  const int images = smaller(t.images, s.batch - first_image);
+  const int height = smaller(t.segment, s.height - top);
+  const int width = smaller(t.columns, s.width - left);
   const int padding = s.kernel_height / 2;
+  const Span rows = met(top, height, padding, s.height);
+  const Span columns = met(left, t.columns, 8 * D, s.width);
+  const int64_t area = int64_t(s.height) * s.width, stride = s.channels * area;
+  const int64_t map = first_image * stride + channel * area;
 
-  load_rows(t.vector, maps, t.pitch, t.members, t.rows, 0, used.last - used.first,
-            first_column, columns, s, [&](int index) {
-              const int member = first_member + index;
-              const int64_t image = member % s.batch;
-              MapRows<T> rows;
-              rows.map = member < all_members
-                             ? input + (image * s.channels + channel) *
-                                           (int64_t(s.height) * s.width)
-                             : nullptr;
-              rows.row = member / s.batch * t.segment - padding + used.first;
-              return rows;
-            });
+  T* results = output + map + int64_t(top) * s.width;
+
+  const MapWindow window = {images, rows.last - rows.first, columns.last - columns.first,
+                            t.row_pitch, t.image_pitch};
+  load_window(t.load, maps, input + map + int64_t(rows.first) * s.width + columns.first,
+              stride, s.width, window);
   copy_commit();
-  const T* kernel = weight + int64_t(channel) * s.kernel_height * s.kernel_width;
-  for (int i = threadIdx.x; i < s.kernel_height * 2 * kTaps; i += blockDim.x) {
-    const int u = i / (2 * kTaps), odd = i / kTaps % 2;
-    const int v = i % kTaps * 2 + odd - 7 - 8 * (P + 1) + s.kernel_width / 2;
-    Pair<T> pair;
-    for (int e = 0; e < 2; ++e)
-      if (v + e >= 0 && v + e < s.kernel_width)
-        pair.value[e] = kernel[u * s.kernel_width + v + e];
-    taps[i] = pair.word;
-  }
+  load_taps<D>(reinterpret_cast<unsigned*>(taps),
+               weight + int64_t(channel) * s.kernel_height * s.kernel_width, flip, s);
+  if (threadIdx.x < kInputs) zeros[threadIdx.x] = uint4{0, 0, 0, 0};
+  if (threadIdx.x == 0) *queue = 0;
   copy_wait();
   __syncthreads();
 
   const int lane = threadIdx.x % kWarpSize, g = lane / 4, pair = lane % 4 * 2;
-  // pairs (2 t - g + 7, + 1): in the odd copy for even g
-  const unsigned* my_taps = taps + (g % 2 ? 0 : kTaps) + (pair + 7 - g) / 2;
-  const T* my_maps = maps + lane % 16 * t.pitch + lane / 16 * 8;
-  const int row_blocks = ceil_div(t.segment, Rows);
-  const int tasks = t.members / kTile * row_blocks * t.column_blocks;
-  for (int task = threadIdx.x / kWarpSize; task < tasks; task += t.warps) {
-    const int column = first_output + task % t.column_blocks * (8 * Eights);
-    const int row = task / t.column_blocks % row_blocks * Rows;
-    const int member = task / t.column_blocks / row_blocks * kTile;
-    if (first_member + member >= all_members || column >= s.width) continue;
+  // pairs from 2 t - g + 8 on: even ones for even g
+  const uint2* my_taps = taps + g % 2 * tap_words(D) + (pair + 8 - g) / 2;
+  const unsigned no_row = shared_address(zeros);
+  const int task_images = 1 << t.image_bits;
+  const int task_rows = kRows * (kMembers >> t.image_bits);
+  const int image_groups = ceil_div(images, task_images);
+  const int column_blocks = Whole ? 1 : ceil_div(width, 8 * E);
+  const int row_blocks = ceil_div(height, task_rows);
+  const int tasks = image_groups * column_blocks * row_blocks;
+  for (;;) {
+    int task = 0;
+    if (lane == 0) task = atomicAdd(queue, 1);
+    task = __shfl_sync(~0u, task, 0);
+    if (task >= tasks) break;
+    const int image = task % image_groups * task_images;
+    task /= image_groups;
+    const int column = left + (Whole ? 0 : task % column_blocks * (8 * E));
+    // the middle rows meet most taps: they come first, so that all warps end together
+    const int rank = Whole ? task : task / column_blocks;
+    const int way = row_blocks / 2 + (rank % 2 ? -(rank + 1) / 2 : rank / 2);
+    const int row = top + way * task_rows;
 
-    float sum[Rows][Eights][4] = {};
-    unsigned band[Rows][kWords] = {};  // T_u for u = step - i
-    const int first = larger(0, used.first - row);
-    const int last = smaller(Rows + s.kernel_height - 1, used.last - row);
+    // tap rows that some member meets on the map
+    const int first = larger(0, padding - row - (task_rows - kRows));
+    const int last = smaller(s.kernel_height, s.height - 1 + padding - row);
+    unsigned line[Tiles];
+    int input_row[Tiles];
 #pragma unroll
-    for (int i = 0; i + 1 < Rows; ++i) {
-      const int u = first - 1 - i;
-      if (u >= 0 && u < s.kernel_height)
-#pragma unroll
-        for (int k = 0; k < kWords; ++k) band[i][k] = my_taps[u * 2 * kTaps + 4 * k];
+    for (int tile = 0; tile < Tiles; ++tile) {
+      const int member = tile * kTile + lane % kTile;
+      input_row[tile] = row + kRows * (member >> t.image_bits) + lane / kTile + first -
+                        padding - rows.first;
+      line[tile] = shared_address(
+          maps + (image + (member & (task_images - 1))) * t.image_pitch +
+          input_row[tile] * t.row_pitch + (column - 8 * kShift - columns.first));
     }
-    for (int step = first; step < last; ++step) {
-#pragma unroll
-      for (int i = Rows - 1; i > 0; --i)
-#pragma unroll
-        for (int k = 0; k < kWords; ++k) band[i][k] = band[i - 1][k];
-      if (step < s.kernel_height)
-#pragma unroll
-        for (int k = 0; k < kWords; ++k) band[0][k] = my_taps[step * 2 * kTaps + 4 * k];
-      const T* line = my_maps + ((row + step - used.first) * t.members + member) * t.pitch;
-#pragma unroll
-      for (int tile = -kLeft; tile <= kRight; ++tile) {
-        const int q = column + 16 * tile - first_column;
-        if (q < 0 || q + 16 > columns) continue;
-        unsigned a[4];
-        load_matrices<false>(a, line + q);
-#pragma unroll
-        for (int i = 0; i < Rows; ++i) {
-          if (step - i < 0 || step - i >= s.kernel_height) continue;
-#pragma unroll
-          for (int j = 0; j < Eights; ++j) {
-            const int k = 2 * tile - j + P + 1;  // offset of the tile, in eighths
-            if (k >= 0 && k < 2 * P + 2) mma<T>(sum[i][j], a, band[i][k], band[i][k + 1]);
-          }
-        }
-      }
-    }
-
     const float shift = bias == nullptr ? 0.f : to_float(bias[channel]);
+    float sum[Tiles][kRows][E][4];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int index = first_member + member + g + 8 * half;
-      if (index >= all_members) continue;
-      const int64_t image = index % s.batch;
-      const int top = index / s.batch * t.segment + row;
-      T* map = output + (image * s.channels + channel) * (int64_t(s.height) * s.width);
+    for (int tile = 0; tile < Tiles; ++tile)
 #pragma unroll
-      for (int i = 0; i < Rows; ++i) {
-        if (row + i >= t.segment || top + i >= s.height) continue;
+      for (int i = 0; i < kRows; ++i)
 #pragma unroll
-        for (int j = 0; j < Eights; ++j) {
-          const int x = column + 8 * j + pair;
-          T* target = map + int64_t(top + i) * s.width + x;
-          Pair<T> values;
-          for (int e = 0; e < 2; ++e)
-            values.value[e] = from_float<T>(sum[i][j][2 * half + e] + shift);
-          if (s.width % 2 == 0) {
-            if (x < s.width) *reinterpret_cast<unsigned*>(target) = values.word;
-          } else {
-            for (int e = 0; e < 2; ++e)
-              if (x + e < s.width) target[e] = values.value[e];
+        for (int j = 0; j < E; ++j)
+#pragma unroll
+          for (int r = 0; r < 4; ++r) sum[tile][i][j][r] = shift;
+
+    const uint2* band_line = my_taps + (first + 1) * kLine;
+    for (int u = first; u <= last; u += 2) {
+      uint2 band[kRows][2 * D + 1];  // taps (u - i, u - i + 1)
+#pragma unroll
+      for (int i = 0; i < kRows; ++i)
+#pragma unroll
+        for (int k = 0; k < 2 * D + 1; ++k) band[i][k] = band_line[4 * k - i * kLine];
+      band_line += 2 * kLine;
+#pragma unroll
+      for (int tile = 0; tile < Tiles; ++tile) {
+        const bool there = unsigned(input_row[tile]) < unsigned(window.rows);
+        const unsigned from = there ? line[tile] : no_row;
+        input_row[tile] += 2;
+        line[tile] += 2 * int(sizeof(T)) * t.row_pitch;
+        unsigned a[kInputs][4];
+        if constexpr (Whole) {
+#pragma unroll
+          for (int e = 0; e < kInputs; ++e) load_matrices_at(a[e], from + 16 * e);
+        }
+#pragma unroll
+        for (int e = 0; e < kInputs; ++e) {
+          if constexpr (!Whole) {
+            const int x = column + 8 * (e - kShift);
+            if (x < 0 || x >= s.width) continue;
+            load_matrices_at(a[e], from + 16 * e);
           }
+#pragma unroll
+          for (int i = 0; i < kRows; ++i)
+#pragma unroll
+            for (int j = 0; j < E; ++j) {
+              const int k = e - kShift - j + D;
+              if (k >= 0 && k < 2 * D + 1)
+                mma<T>(sum[tile][i][j], a[e], band[i][k].x, band[i][k].y);
+            }
         }
       }
     }
+
+    const auto store = [&](auto vector) {
+      const int x = column + lane_column<vector.value>();
+#pragma unroll
+      for (int tile = 0; tile < Tiles; ++tile)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int member = tile * kTile + g + 8 * half;
+          const int slot = image + (member & (task_images - 1));
+          const int y = row + kRows * (member >> t.image_bits) - top;
+          T* target = (kStaged ? stage + slot * t.stage_pitch : results + slot * stride) +
+                      (y * s.width + x);
+          const int lines = slot < images ? height - y : 0;
+#pragma unroll
+          for (int i = 0; i < kRows; ++i)
+            store_row<vector.value>(target + i * s.width, sum[tile][i], half,
+                                    i < lines ? s.width - x : 0);
+        }
+    };
+    if (!kStaged && t.store >= 4)
+      store(std::integral_constant<int, 4>());
+    else if (s.width % 2 == 0 && t.store >= 2)
+      store(std::integral_constant<int, 2>());
+    else
+      store(std::integral_constant<int, 1>());
+  }
+  if (kStaged) {
+    __syncthreads();
+    store_runs(t.store, results, stride, stage, t.stage_pitch, images, height * s.width);
   }
 #endif
 }

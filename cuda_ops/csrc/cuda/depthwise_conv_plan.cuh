@@ -9,57 +9,92 @@
 
 namespace smpconv_mm {
 
-constexpr int conv_rows(int p, int eights) {
-  return eights == 1 ? 8 : eights == 2 || (eights == 4 && p <= 2) ? 4 : 2;
+// Template arguments of conv_mma_kernel.
+struct ConvInstance {
+  int reach, eighths, tiles;  // D, E, Tiles
+  bool whole;
+};
+
+// Output rows that a row of the input meets on average.
+inline float rows_on_map(int height, int reach) {
+  const int most = smaller(reach, height - 1);
+  return 1 + float(most) * (2 * height - most - 1) / height;
 }
 
-inline int eights(int width) {
-  if (width <= 8) return 1;
-  if (width <= 16) return 2;
-  if (width <= 32) return 4;
-  return round_up(width, 56) <= round_up(width, 32) ? 7 : 4;
+// About the cycles that a plan takes on each processor, to compare plans by.
+inline float conv_cycles(const ConvShape& s, const Device& device, const ConvInstance& k,
+                         const ConvTile& t, int tasks) {
+  constexpr float kProduct = 1.5f;  // of a product: 6, in a quarter of the processor
+  constexpr float kAlone = 9.f;     // of a product, to a warp that has a quarter for itself
+  constexpr float kTask = 150.f;    // of what a task does around its products
+  constexpr float kStart = 2000.f;  // until a block has its first row and its taps
+  constexpr float kBytes = 12.f;    // read in a cycle
+  const int task_rows = kRows * ((kTile * k.tiles) >> t.image_bits);
+  const float rows = rows_on_map(s.height, s.kernel_height / 2);
+  const int band = smaller(2 * k.reach + 1, ceil_div(smaller(t.columns, s.width), 8));
+  const float task = kTask + ((rows < s.kernel_height ? rows : s.kernel_height) + task_rows) /
+                                 2 * (k.tiles * kRows * k.eighths * band + 12);
+  const int64_t blocks = int64_t(s.channels) * t.groups * t.segments * t.column_segments;
+  const int processors = larger(1, device.processors);
+  const int share = int((blocks + processors - 1) / processors);
+  const int registers = t.warps * kWarpSize * (256 / blocks_of_processor(k.eighths));
+  const int resident = larger(1, smaller(device.shared_of_processor / (t.shared + kReserved),
+                                         (64 << 10) / registers));
+  const float busy = share * (kStart / 4 + tasks * task * kProduct);
+  const float alone =
+      ceil_div(share, resident) * (kStart + ceil_div(tasks, t.warps) * task * kAlone);
+  return t.shared / kBytes + (busy > alone ? busy : alone);
 }
 
-inline bool plan_conv(const ConvShape& s, const Device& device, int p, int eights,
-                      ConvTile* t) {
-  const int rows = conv_rows(p, eights), left = 16 * reach_tiles(p);
-  const int even_width = round_up(s.width, 16);
-  t->column_blocks = s.width <= 64 ? ceil_div(s.width, 8 * eights) : eights == 7 ? 1 : 2;
-  t->columns = 8 * eights * t->column_blocks;
-  t->column_segments = ceil_div(s.width, t->columns);
-  t->pitch = odd_pitch(t->column_segments == 1
-                           ? even_width
-                           : smaller(even_width, t->columns + 2 * left));
-  // Two blocks on a processor, so that one computes while the other loads; with
-  // few images, segments of rows take their place.
-  const int halves = device.shared_of_processor / 2 - kReserved;
-  for (const int limit : {smaller(halves, device.shared_of_block), device.shared_of_block})
-    for (int wanted = 1; wanted <= ceil_div(s.height, rows); ++wanted) {
-      t->segment = round_up(ceil_div(s.height, wanted), rows);
-      t->segments = ceil_div(s.height, t->segment);
-      if (t->segments < wanted) continue;
-      const int all = s.batch * t->segments, most = ceil_div(s.height, rows);
-      if (all < kTile && t->segments < most) continue;
-      const int tasks = t->segment / rows * t->column_blocks;
-      for (int tiles = smaller(ceil_div(4, tasks), ceil_div(all, kTile)); tiles > 0; --tiles) {
-        t->members = kTile * tiles;
-        t->groups = ceil_div(all, t->members);
-        t->rows = 1;
-        for (int group = 0; group < t->groups; ++group) {
-          const int first = group * t->members;
-          const RowRange used = used_rows(s, *t, first, smaller(first + t->members, all) - 1);
-          t->rows = larger(t->rows, used.last - used.first);
-        }
-        const int64_t bytes = int64_t(s.kernel_height) * 2 * tap_words(p) * 4 +
-                              int64_t(t->rows) * t->members * t->pitch * 2;
-        if (bytes > limit) continue;
-        t->shared = int(bytes);
-        const int all_tasks = tasks * tiles;
-        t->warps = ceil_div(all_tasks, ceil_div(all_tasks, kMaxWarps));
-        return true;
+// Sets the fastest plan, as far as the caller did not.
+inline bool plan_conv(const ConvShape& s, const Device& device, const ConvInstance& k,
+                      ConvTile* best) {
+  const PlanSettings& set = device.settings;
+  const int members = kTile * k.tiles, block_columns = 8 * k.eighths;
+  const int limit = set.shared ? smaller(set.shared, device.shared_of_block)
+                               : device.shared_of_block;
+  float least = 0;
+  ConvTile t;
+  // of a wide map two tasks side by side, which share what both meet
+  t.columns = block_columns * (s.width <= block_columns ? 1 : 2);
+  t.column_segments = ceil_div(s.width, t.columns);
+  const int columns = smaller(s.width, t.columns + (k.whole ? 0 : 16 * k.reach));
+  t.row_pitch = round_up(columns, 8);
+  for (int parts = 1; parts == 1 || parts < s.height; parts *= 2) {
+    t.segment = set.segment ? set.segment : round_up(ceil_div(s.height, parts), kRows);
+    t.segments = ceil_div(s.height, t.segment);
+    const int rows = smaller(s.height, t.segment + s.kernel_height - 1);
+    t.image_pitch = 8 * (rows * t.row_pitch / 8 | 1);  // odd: no two in the same banks
+    t.stage_pitch =
+        staged(k.eighths) ? round_up(smaller(t.segment, s.height) * s.width, 8) : 0;
+    for (int images = 1; images == 1 || images < 2 * s.batch; images *= 2) {
+      t.images = set.images ? set.images : images;
+      t.groups = ceil_div(s.batch, t.images);
+      const int64_t bytes = tap_bytes(k.reach, s.kernel_height) +
+                            16 * (k.eighths + (k.whole ? 0 : 2 * k.reach) + 1) +
+                            int64_t(t.images) * (t.image_pitch + t.stage_pitch) * 2;
+      if (bytes > limit) break;
+      t.shared = int(bytes);
+      for (t.image_bits = 0; 2 << t.image_bits <= smaller(t.images, members);) ++t.image_bits;
+      if (set.stack)
+        for (t.image_bits = 0; members >> t.image_bits > set.stack;) ++t.image_bits;
+      const int task_images = 1 << t.image_bits, stack = members >> t.image_bits;
+      if (t.images % task_images || (set.stack && stack != set.stack)) break;
+      const int tasks = ceil_div(smaller(t.segment, s.height), kRows * stack) *
+                        ceil_div(smaller(t.columns, s.width), block_columns) *
+                        ceil_div(smaller(t.images, s.batch), task_images);
+      for (int rounds = 1; rounds <= 4; ++rounds) {
+        t.warps = set.warps ? set.warps : smaller(kMaxWarps, ceil_div(tasks, rounds));
+        const float cycles = conv_cycles(s, device, k, t, tasks);
+        if (least > 0 && cycles >= least) continue;
+        least = cycles;
+        *best = t;
       }
+      if (set.images) break;
     }
-  return false;
+    if (set.segment) break;
+  }
+  return least > 0;
 }
 
 inline int simt_side(const ConvShape& s) {
@@ -86,65 +121,95 @@ inline bool plan_simt_conv(const ConvShape& s, const Device& device, int side,
   return false;
 }
 
-template <int P, int Eights, typename T, typename Launch>
+template <typename T>
+bool aligned(const T* pointer, int elements) {
+  return reinterpret_cast<uintptr_t>(pointer) % (elements * sizeof(T)) == 0;
+}
+
+template <int D, int E, int Tiles, bool Whole, typename T, typename Launch>
 bool conv_mma(Launch& launch, const Device& device, const ConvShape& s, const T* input,
-              const T* weight, const T* bias, T* output) {
+              const T* weight, const T* bias, bool flip, T* output) {
   ConvTile t;
-  if (!plan_conv(s, device, P, Eights, &t)) return false;
-  t.vector = copy_vector(s, input, input);
-  launch(conv_mma_kernel<T, P, Eights, conv_rows(P, Eights)>,
-         int64_t(s.channels) * t.column_segments * t.groups, t.warps * kWarpSize, t.shared,
-         input, weight, bias, output, s, t);
+  if (!plan_conv(s, device, {D, E, Tiles, Whole}, &t)) return false;
+  t.load = copy_vector(s, input, input);
+  // what is written at once: rows, or all rows of a block
+  const int run = t.stage_pitch ? t.segment * s.width : s.width;
+  for (t.store = 8; t.store > 1; t.store /= 2)
+    if (aligned(output, t.store) && s.height * s.width % t.store == 0 &&
+        (t.stage_pitch && t.segments == 1 || run % t.store == 0))
+      break;
+  launch(conv_mma_kernel<T, D, E, Tiles, Whole>,
+         int64_t(s.channels) * t.segments * t.column_segments * t.groups,
+         t.warps * kWarpSize, t.shared, input, weight, bias, output, flip, s, t);
   return true;
 }
 
-template <int P, typename T, typename Launch>
+// Chooses the other template arguments. A map of 8, 16, 32 or 56 columns is "whole".
+template <int D, typename T, typename Launch>
 bool conv_mma(Launch& launch, const Device& device, const ConvShape& s, const T* input,
-              const T* weight, const T* bias, T* output) {
-  const int e = eights(s.width);
-  if constexpr (P == 0) {
-    if (e == 1) return conv_mma<P, 1>(launch, device, s, input, weight, bias, output);
-    return conv_mma<P, 2>(launch, device, s, input, weight, bias, output);
-  } else {
-    if (e == 4) return conv_mma<P, 4>(launch, device, s, input, weight, bias, output);
-    return conv_mma<P, 7>(launch, device, s, input, weight, bias, output);
+              const T* weight, const T* bias, bool flip, T* output) {
+  const auto run = [&](auto eighths, auto tiles, auto whole) {
+    return conv_mma<D, eighths.value, tiles.value, whole.value>(
+        launch, device, s, input, weight, bias, flip, output);
+  };
+  constexpr std::integral_constant<int, 1> one;
+  constexpr std::integral_constant<int, 2> two;
+  constexpr std::integral_constant<int, 4> four;
+  constexpr std::integral_constant<int, 7> seven;
+  constexpr std::true_type whole;
+  constexpr std::false_type part;
+  const int eighths = ceil_div(s.width, 8), tiles = device.settings.tiles;
+  if constexpr (D == 0) return run(one, two, whole);
+  if constexpr (D == 1)
+    if (eighths == 2) return run(two, two, whole);
+  if constexpr (D > 0 && D < 4) {
+    if (eighths == 4 && tiles != 1) return run(four, two, whole);
+    if (eighths == 4) return run(four, one, whole);
+  }
+  if constexpr (D > 0) {
+    if (eighths == 7) return run(seven, one, whole);
+    if (round_up(eighths, 7) <= round_up(eighths, 4)) return run(seven, one, part);
+    return run(four, one, part);
   }
 }
 
 template <int Side, typename T, typename Launch>
 bool conv_simt(Launch& launch, const Device& device, const ConvShape& s, const T* input,
-               const T* weight, const T* bias, T* output) {
+               const T* weight, const T* bias, bool flip, T* output) {
   SimtConvTile t;
   if (!plan_simt_conv(s, device, Side, &t)) return false;
   launch(conv_simt_kernel<T, Side>,
          int64_t(s.channels) * t.image_tiles * t.row_tiles * t.column_tiles, t.threads,
-         t.shared, input, weight, bias, output, s, t);
+         t.shared, input, weight, bias, output, flip, s, t);
   return true;
 }
 
-// Computes a batch of at least one image. False: nothing was launched, as the
-// kernel is larger than kMostTaps or does not fit the shared memory.
+// Computes a batch of at least one image; `flip`: with the kernel turned by 180 degrees,
+// for the gradient of the input. False: nothing was launched, as the kernel is larger
+// than kMostTaps or does not fit the shared memory.
 template <typename T, typename Launch>
 bool depthwise_conv2d(Launch& launch, const Device& device, const ConvShape& s,
-                      const T* input, const T* weight, const T* bias, T* output) {
+                      const T* input, const T* weight, const T* bias, bool flip,
+                      T* output) {
   if (s.kernel_height > kMostTaps || s.kernel_width > kMostTaps) return false;
   if constexpr (is_half<T>()) {
     bool done = false;
     if (device.has_mma) {
-      switch (reach(s)) {
-        case 0: done = conv_mma<0>(launch, device, s, input, weight, bias, output); break;
-        case 1: done = conv_mma<1>(launch, device, s, input, weight, bias, output); break;
-        case 2: done = conv_mma<2>(launch, device, s, input, weight, bias, output); break;
-        case 3: done = conv_mma<3>(launch, device, s, input, weight, bias, output); break;
-        default: done = conv_mma<4>(launch, device, s, input, weight, bias, output);
+      const int most = ceil_div(s.width, 8) - 1;
+      switch (smaller(most, larger(1, ceil_div(s.kernel_width / 2, 8)))) {
+        case 0: done = conv_mma<0>(launch, device, s, input, weight, bias, flip, output); break;
+        case 1: done = conv_mma<1>(launch, device, s, input, weight, bias, flip, output); break;
+        case 2: done = conv_mma<2>(launch, device, s, input, weight, bias, flip, output); break;
+        case 3: done = conv_mma<3>(launch, device, s, input, weight, bias, flip, output); break;
+        default: done = conv_mma<4>(launch, device, s, input, weight, bias, flip, output);
       }
     }
-    if (done) return true;
+    if (done || device.settings.any()) return done;
   }
   switch (simt_side(s)) {
-    case 8: return conv_simt<8>(launch, device, s, input, weight, bias, output);
-    case 16: return conv_simt<16>(launch, device, s, input, weight, bias, output);
-    default: return conv_simt<32>(launch, device, s, input, weight, bias, output);
+    case 8: return conv_simt<8>(launch, device, s, input, weight, bias, flip, output);
+    case 16: return conv_simt<16>(launch, device, s, input, weight, bias, flip, output);
+    default: return conv_simt<32>(launch, device, s, input, weight, bias, flip, output);
   }
 }
 

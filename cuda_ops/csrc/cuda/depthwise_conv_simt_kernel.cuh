@@ -6,7 +6,7 @@
 
 namespace smpconv_mm {
 
-constexpr int kStrip = 4;  // a thread computes 4 x 4 outputs, or 2 x 4 taps
+constexpr int kStrip = 4;  // a thread computes 4 x 4 outputs
 
 struct SimtConvTile {
   int images;  // of a block
@@ -24,10 +24,11 @@ __device__ __forceinline__ void load_strip(float (&to)[kStrip], const float* fro
 // Copies the kernel of a channel into shared memory, its rows padded with zeros.
 template <typename T>
 __device__ __forceinline__ void load_kernel(float* to, int pitch, const T* kernel,
-                                            const ConvShape& s) {
+                                            bool flip, const ConvShape& s) {
+  const int taps = s.kernel_height * s.kernel_width;
   for (int i = threadIdx.x; i < s.kernel_height * pitch; i += blockDim.x) {
-    const int v = i % pitch;
-    to[i] = v < s.kernel_width ? to_float(kernel[i / pitch * s.kernel_width + v]) : 0.f;
+    const int v = i % pitch, at = i / pitch * s.kernel_width + v;
+    to[i] = v < s.kernel_width ? to_float(kernel[flip ? taps - 1 - at : at]) : 0.f;
   }
 }
 
@@ -46,7 +47,7 @@ __device__ __forceinline__ void load_window(float* to, int pitch, const T* map, 
 // A block computes a square of Side x Side outputs for some images of a channel.
 template <typename T, int Side>
 __global__ void __launch_bounds__(128)
-    conv_simt_kernel(const T* input, const T* weight, const T* bias, T* output,
+    conv_simt_kernel(const T* input, const T* weight, const T* bias, T* output, bool flip,
                      ConvShape s, SimtConvTile t) {
   constexpr int kAcross = Side / kStrip, kThreads = kAcross * kAcross;
   SMPCONV_MM_SHARED(memory);
@@ -64,7 +65,8 @@ __global__ void __launch_bounds__(128)
   const int64_t plane = (image * s.channels + channel) * (int64_t(s.height) * s.width);
   float* map = taps + s.kernel_height * t.taps + threadIdx.x / kThreads * t.rows * t.pitch;
 
-  load_kernel(taps, t.taps, weight + int64_t(channel) * s.kernel_height * s.kernel_width, s);
+  load_kernel(taps, t.taps, weight + int64_t(channel) * s.kernel_height * s.kernel_width,
+              flip, s);
   if (image < s.batch)
     load_window(map, t.pitch, input + plane, first, rows, left - s.kernel_width / 2, s,
                 thread, kThreads);
@@ -105,92 +107,6 @@ __global__ void __launch_bounds__(128)
       if (row + i < s.height && left + column + j < s.width)
         output[plane + int64_t(row + i) * s.width + left + column + j] =
             from_float<T>(sum[i][j] + shift);
-}
-
-// A job is a window of the maps of some images; a block does the jobs split,
-// split + splits, ...
-struct SimtWeightTile {
-  int jobs, splits;
-  int images, row_size, column_size;   // of a job
-  int row_tiles, column_tiles;
-  int rows, pitch, grad_pitch;  // of an image in shared memory
-  int strips;                   // of 4 taps, in a row of the kernel
-  int threads, shared;
-};
-
-// A thread sums 4 taps of two rows of the kernel's gradient: an input row meets tap
-// row u with one row of the output's gradient, and u + 1 with the row before.
-template <typename T>
-__global__ void __launch_bounds__(512)
-    weight_simt_kernel(const T* input, const T* grad, float* partial, ConvShape s,
-                       SimtWeightTile t) {
-  SMPCONV_MM_SHARED(memory);
-  float* maps = reinterpret_cast<float*>(memory);
-  float* grads = maps + t.images * t.rows * t.pitch;
-  const int channel = blockIdx.x / t.splits, split = blockIdx.x % t.splits;
-  const int u = threadIdx.x / t.strips * 2, v = threadIdx.x % t.strips * kStrip;
-  const int padding = s.kernel_height / 2;
-  float sum[2][kStrip] = {};
-  for (int job = split; job < t.jobs; job += t.splits) {
-    const int left = job % t.column_tiles * t.column_size;
-    const int top = job / t.column_tiles % t.row_tiles * t.row_size;
-    const int first_image = job / t.column_tiles / t.row_tiles * t.images;
-    const int images = smaller(t.images, s.batch - first_image);
-    const int bottom = smaller(s.height, top + t.row_size);
-    const int first = larger(0, top - padding);
-    const int rows = smaller(s.height, bottom + s.kernel_height - 1 - padding) - first;
-    __syncthreads();  // the job before is done
-    for (int i = 0; i < images; ++i) {
-      const int64_t plane = (int64_t(first_image + i) * s.channels + channel) *
-                            (int64_t(s.height) * s.width);
-      load_window(maps + i * t.rows * t.pitch, t.pitch, input + plane, first, rows,
-                  left - s.kernel_width / 2, s, threadIdx.x, blockDim.x);
-      load_window(grads + i * t.row_size * t.grad_pitch, t.grad_pitch, grad + plane, top,
-                  bottom - top, left, s, threadIdx.x, blockDim.x);
-    }
-    __syncthreads();
-    if (u >= s.kernel_height) continue;
-    for (int i = 0; i < images; ++i)
-      for (int y = top; y <= bottom; ++y) {
-        const int row = y + u - padding;
-        if (row < 0 || row >= s.height) continue;
-        const float* line = maps + (i * t.rows + row - first) * t.pitch + v;
-        const float* slope = grads + (i * t.row_size + y - top) * t.grad_pitch;
-        float x[2 * kStrip];
-        load_strip(reinterpret_cast<float(&)[kStrip]>(x[kStrip]), line);
-        for (int j = 0; j < t.grad_pitch; j += kStrip) {
-#pragma unroll
-          for (int e = 0; e < kStrip; ++e) x[e] = x[e + kStrip];
-          load_strip(reinterpret_cast<float(&)[kStrip]>(x[kStrip]), line + j + kStrip);
-#pragma unroll
-          for (int k = 0; k < 2; ++k) {
-            if (y - k < top || y - k >= bottom) continue;
-            float g[kStrip];
-            load_strip(g, slope - k * t.grad_pitch + j);
-#pragma unroll
-            for (int e = 0; e < kStrip; ++e)
-#pragma unroll
-              for (int n = 0; n < kStrip; ++n) sum[k][n] += g[e] * x[e + n];
-          }
-        }
-      }
-  }
-  for (int k = 0; k < 2; ++k)
-    for (int n = 0; n < kStrip; ++n)
-      if (u + k < s.kernel_height && v + n < s.kernel_width)
-        partial[((int64_t(split) * s.channels + channel) * s.kernel_height + u + k) *
-                    s.kernel_width + v + n] = sum[k][n];
-}
-
-// Sums what the blocks of a channel found, in an order that never changes.
-template <typename T>
-__global__ void sum_partials_kernel(const float* partial, T* total, int64_t count,
-                                    int splits) {
-  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  float sum = 0.f;
-  for (int split = 0; split < splits; ++split) sum += partial[split * count + i];
-  total[i] = from_float<T>(sum);
 }
 
 }  // namespace smpconv_mm

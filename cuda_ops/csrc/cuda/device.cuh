@@ -9,15 +9,19 @@ namespace smpconv_mm {
 // Values of a plan that the caller sets; 0: the planning chooses. A planner takes
 // them as they are or says that no plan fits; see plan_settings.cuh.
 struct PlanSettings {
-  int rows = 0;      // of the output (or of taps) that a warp computes at once
+  int tiles = 0;     // of 16 members that a warp computes at once
   int warps = 0;     // of a block
   int segment = 0;   // rows of the output of a block
-  int members = 0;   // images, or segments of images, of a block
+  int images = 0;    // of a block
+  int stack = 0;     // pairs of rows of an image that a warp computes at once
   int chunk = 0;     // rows of the map that are in shared memory at once
+  int stages = 0;    // chunks that are loaded while one is computed
   int splits = 0;    // blocks that share the sum of a channel
   int shared = 0;    // most bytes of shared memory of a block
 
-  bool any() const { return rows || warps || segment || members || chunk || splits || shared; }
+  bool any() const {
+    return tiles || warps || segment || images || stack || chunk || stages || splits || shared;
+  }
 };
 
 struct Device {

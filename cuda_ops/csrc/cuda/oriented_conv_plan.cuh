@@ -3,9 +3,9 @@
 // runtime, or of the emulator.
 #pragma once
 
-#include "depthwise_conv_simt_kernel.cuh"
 #include "device.cuh"
 #include "oriented_conv_kernel.cuh"
+#include "sum_partials_kernel.cuh"
 
 namespace smpconv_mm {
 

@@ -1,6 +1,6 @@
 // Reads the plan that a caller wishes for, such as
 //
-//   SMPCONV_MM_PLAN="conv:rows=4,warps=8;weight:splits=4"
+//   SMPCONV_MM_PLAN="conv:images=8,warps=8;weight:splits=4"
 //
 // A pass that is not named is planned as usual.
 #pragma once
@@ -20,17 +20,22 @@ struct PassSettings {
 
 // A new pass with a plan adds its line.
 constexpr PassSettings kPasses[] = {
-    {"conv", " rows warps segment members shared "},
-    {"weight", " rows warps chunk splits shared "},
+    {"conv", " tiles warps segment images stack shared "},
+    {"weight", " warps segment images chunk stages splits shared "},
+    {"involution", " segment shared "},
+    {"involution_input", " segment shared "},
+    {"involution_weight", " segment shared "},
 };
 
 inline int* setting(PlanSettings& s, const std::string& key) {
-  if (key == "rows") return &s.rows;
   if (key == "warps") return &s.warps;
   if (key == "segment") return &s.segment;
-  if (key == "members") return &s.members;
   if (key == "chunk") return &s.chunk;
+  if (key == "stages") return &s.stages;
   if (key == "splits") return &s.splits;
+  if (key == "tiles") return &s.tiles;
+  if (key == "images") return &s.images;
+  if (key == "stack") return &s.stack;
   return key == "shared" ? &s.shared : nullptr;
 }
 
@@ -39,7 +44,7 @@ inline int* setting(PlanSettings& s, const std::string& key) {
 inline PlanSettings parse_settings(const std::string& text, const std::string& pass) {
   const auto wrong = [&](const std::string& what) {
     return std::runtime_error("SMPCONV_MM_PLAN=\"" + text + "\": " + what +
-                              "; it is written as conv:rows=4,warps=8;weight:splits=4");
+                              "; it is written as conv:images=8,warps=8;weight:splits=4");
   };
   PlanSettings found;
   for (size_t at = 0; at < text.size();) {

@@ -51,6 +51,15 @@ __device__ __forceinline__ T from_float(float value) {
   }
 }
 
+// The value, of which the compiler does not know that it has it already: it is computed
+// again, instead of kept in registers meanwhile.
+__device__ __forceinline__ int again(int value) {
+#if !defined(SMPCONV_MM_EMULATED)
+  asm volatile("" : "+r"(value));
+#endif
+  return value;
+}
+
 // Two neighbours as one word: the first is the lower half.
 template <typename T>
 union Pair {
@@ -58,6 +67,24 @@ union Pair {
   unsigned word;
   __device__ Pair() : word(0) {}
 };
+
+// Two numbers rounded to T, as Pair has them.
+template <typename T>
+__device__ __forceinline__ unsigned round_pair(float first, float second) {
+#if !defined(SMPCONV_MM_EMULATED) && SMPCONV_MM_HAS_MMA
+  unsigned word;  // in one instruction
+  if constexpr (std::is_same<T, __nv_bfloat16>::value)
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+  else
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+  return word;
+#else
+  Pair<T> pair;
+  pair.value[0] = from_float<T>(first);
+  pair.value[1] = from_float<T>(second);
+  return pair.word;
+#endif
+}
 
 // sum += a b for a (16 x 16), b (16 x 8), in the layout of mma.m16n8k16: lane
 // 4 g + t holds of `a` rows g, g + 8 and of `b` column g, of `sum` rows g, g + 8
@@ -69,13 +96,13 @@ __device__ __forceinline__ void mma(float (&sum)[4], const unsigned (&a)[4], uns
   emulator::mma_16816<T>(sum, a, b0, b1);
 #elif SMPCONV_MM_HAS_MMA
   if constexpr (std::is_same<T, __half>::value) {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
@@ -101,6 +128,47 @@ __device__ __forceinline__ void load_matrices(unsigned (&out)[4], const void* ro
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
                  : "r"(address)
+                 : "memory");
+  }
+#endif
+}
+
+// The address of a place in shared memory, for load_matrices_at.
+__device__ __forceinline__ unsigned shared_address(const void* place) {
+#if defined(SMPCONV_MM_EMULATED)
+  return emulator::shared_address(place);
+#else
+  return static_cast<unsigned>(__cvta_generic_to_shared(place));
+#endif
+}
+
+// load_matrices<false>, with shared_address() of the rows.
+__device__ __forceinline__ void load_matrices_at(unsigned (&out)[4], unsigned row) {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::ldmatrix_x4<false>(out, emulator::shared_memory() + row);
+#elif SMPCONV_MM_HAS_MMA
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(row));
+#endif
+}
+
+// Copies `Bytes` (4, 8 or 16) to shared memory without waiting; zeros if not `inside`,
+// and then nothing is read.
+template <int Bytes>
+__device__ __forceinline__ void copy_async_or_zero(unsigned to, const void* from,
+                                                   bool inside) {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::copy_async(emulator::shared_memory() + to, from, Bytes, inside ? Bytes : 0);
+#elif SMPCONV_MM_HAS_MMA
+  const int size = inside ? Bytes : 0;
+  if constexpr (Bytes == 16) {  // past the first cache: no one else reads it
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+                 "r"(size)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from),
+                 "n"(Bytes), "r"(size)
                  : "memory");
   }
 #endif
@@ -132,6 +200,17 @@ __device__ __forceinline__ void copy_wait() {
   emulator::copy_wait(0);
 #elif SMPCONV_MM_HAS_MMA
   asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+// Waits until at most `groups` (0, 1 or 2) of the committed groups are under way.
+__device__ __forceinline__ void copy_wait_but(int groups) {
+#if defined(SMPCONV_MM_EMULATED)
+  emulator::copy_wait(groups);
+#elif SMPCONV_MM_HAS_MMA
+  if (groups == 0) asm volatile("cp.async.wait_group 0;" ::: "memory");
+  if (groups == 1) asm volatile("cp.async.wait_group 1;" ::: "memory");
+  if (groups == 2) asm volatile("cp.async.wait_group 2;" ::: "memory");
 #endif
 }
 

@@ -11,167 +11,50 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import ConvModule, build_norm_layer
-from mmcv.cnn.bricks import DropPath
-from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from smpconv_mm.layers.reparam import fold_norm_before, switch_to_deploy
 from smpconv_mm.registry import MODELS
 
-from .smp_block import LargeKernelConv, check_foldable, parse_out_indices, run
-
-
-class _Bottleneck(nn.Module):
-    """Residual block with a norm first: norm, 1x1, what lies between, 1x1.
-
-    Args:
-        channels (int): Channels in and out.
-        hidden_channels (int): Channels between the 1x1 convolutions.
-        drop_path (float): Rate of stochastic depth.
-        norm_cfg (dict, optional): None in deploy form.
-        act_cfg (dict, optional): Activation of the first 1x1 convolution.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        hidden_channels: int,
-        drop_path: float,
-        norm_cfg: dict | None,
-        act_cfg: dict | None = None,
-    ) -> None:
-        super().__init__()
-        self.norm = _norm(norm_cfg, channels)
-        self.pw1 = _conv(
-            channels, hidden_channels, 1, norm_cfg=norm_cfg, act_cfg=act_cfg
-        )
-        self.pw2 = _conv(hidden_channels, channels, 1, norm_cfg=norm_cfg)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-
-    def between(self, x: Tensor) -> Tensor:
-        """What lies between the 1x1 convolutions."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
-        out = self.pw2(self.between(self.pw1(self.norm(x))))
-        return x + self.drop_path(out)
-
-    def switch_to_deploy(self) -> None:
-        """Fold all norms."""
-        for child in self.children():
-            switch_to_deploy(child)
-        if not isinstance(self.norm, nn.Identity):
-            fold_norm_before(self.norm, self.pw1.conv)
-        self.norm = self.drop_path = nn.Identity()
-
-
-class SMPBlock(_Bottleneck):
-    """Bottleneck around a :class:`LargeKernelConv` and a ReLU.
-
-    Args:
-        channels (int): Channels in and out.
-        dw_channels (int): Channels of the large kernel.
-        kernel_size (int): Side of the large kernel.
-        small_kernel_size (int): Side of its parallel kernel.
-        n_points (int): Points of the large kernel.
-        drop_path (float): Rate of stochastic depth.
-        norm_cfg (dict, optional): None in deploy form.
-        kernel_cfg (dict, optional): More arguments of the SMP kernel.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        dw_channels: int,
-        kernel_size: int,
-        small_kernel_size: int,
-        n_points: int,
-        drop_path: float,
-        norm_cfg: dict | None,
-        kernel_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(
-            channels, dw_channels, drop_path, norm_cfg, act_cfg=dict(type='ReLU')
-        )
-        self.large_kernel = LargeKernelConv(
-            dw_channels,
-            dw_channels,
-            kernel_size,
-            small_kernel_size,
-            norm_cfg,
-            groups=dw_channels,
-            **{'n_points': n_points, 'radius_range': (1e-3, 1.0), **(kernel_cfg or {})},
-        )
-        self.act = nn.ReLU(inplace=True)
-
-    def between(self, x: Tensor) -> Tensor:
-        """The large kernel and its activation."""
-        return self.act(self.large_kernel(x))
-
-
-class ConvFFN(_Bottleneck):
-    """Feed-forward block: a bottleneck around a GELU.
-
-    mmpretrain's class of the same name has its norms fixed to BN and no deploy
-    form.
-    """
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.act = nn.GELU()
-
-    def between(self, x: Tensor) -> Tensor:
-        """The activation."""
-        return self.act(x)
+from .base import Backbone, run
+from .large_kernel import ConvFFN, SMPBlock, smp_kernel_cfg
 
 
 class SMPStage(nn.Module):
     """A row of (SMPBlock, ConvFFN) pairs of one width: ``blocks``.
 
     Args:
-        depth (int): Number of pairs.
+        channels (int): Channels in and out.
         drop_path_rates (Sequence[float]): One a pair, for both its members.
-        with_cp (bool): Recompute activations in the backward pass.
-        Others: see :class:`SMPNet`.
+        dw_channels (int): Channels of the large kernels.
+        ffn_channels (int): Hidden channels of the ConvFFN.
+        kernel (dict): ``kernel_size``, ``small_kernel_size`` and ``kernel_cfg``
+            of :class:`~.large_kernel.SMPBlock`.
+        norm_cfg (dict): Norm.
+        deploy (bool): Build the deploy form. Defaults to False.
+        with_cp (bool): Recompute activations in the backward pass. Defaults to
+            False.
     """
 
     def __init__(
         self,
         channels: int,
-        depth: int,
-        kernel_size: int,
-        small_kernel_size: int,
-        n_points: int,
-        dw_ratio: float,
-        ffn_ratio: float,
+        *,
         drop_path_rates: Sequence[float],
-        norm_cfg: dict | None,
-        with_cp: bool,
-        kernel_cfg: dict | None = None,
+        dw_channels: int,
+        ffn_channels: int,
+        kernel: dict,
+        norm_cfg: dict,
+        deploy: bool = False,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
         self.blocks = nn.ModuleList()
-        for i in range(depth):
-            self.blocks.append(
-                SMPBlock(
-                    channels,
-                    int(channels * dw_ratio),
-                    kernel_size,
-                    small_kernel_size,
-                    n_points,
-                    drop_path_rates[i],
-                    norm_cfg,
-                    kernel_cfg,
-                )
-            )
-            self.blocks.append(
-                ConvFFN(
-                    channels, int(channels * ffn_ratio), drop_path_rates[i], norm_cfg
-                )
-            )
+        for rate in drop_path_rates:
+            shared = dict(norm_cfg=norm_cfg, drop_path=rate, deploy=deploy)
+            self.blocks.append(SMPBlock(channels, dw_channels, **kernel, **shared))
+            self.blocks.append(ConvFFN(channels, ffn_channels, **shared))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
@@ -181,14 +64,15 @@ class SMPStage(nn.Module):
 
 
 @MODELS.register_module()
-class SMPNet(BaseBackbone):
+class SMPNet(Backbone):
     """SMPNet backbone.
 
     Args:
         arch (str | dict): ``'tiny'`` or ``'base'`` (SMPConv-T and -B), or a dict
             with lists of equal length, an entry a stage: ``channels``,
             ``depths`` (pairs of blocks), ``kernel_sizes`` (odd) and optionally
-            ``n_points``, which defaults to ``kernel_size ** 2 // 4``.
+            ``n_points`` of SMP kernels, which defaults to
+            ``kernel_size ** 2 // 4``.
             Defaults to 'tiny'.
         in_channels (int): Channels of the input. Defaults to 3.
         small_kernel_size (int): Side of the kernel in parallel to the large
@@ -210,9 +94,11 @@ class SMPNet(BaseBackbone):
             False.
         norm_cfg (dict): Defaults to ``dict(type='BN')``; the published recipe
             trains with ``dict(type='SyncBN')``.
-        kernel_cfg (dict, optional): More arguments of
-            :class:`~smpconv_mm.layers.SMPKernel` for all large kernels, e.g.
-            ``dict(learn_radius=False)``. Defaults to None.
+        kernel_cfg (dict, optional): Type and arguments of the large kernels, any
+            registered kind. Without a type it is
+            :class:`~smpconv_mm.layers.SMPKernel`, e.g.
+            ``dict(learn_radius=False)``; ``dict(type='DenseKernel')`` makes
+            ordinary ones. Defaults to None.
         with_cp (bool): Recompute activations in the backward pass to save
             memory. Defaults to False.
         deploy (bool): Build the deploy form: plain convolutions with bias, no
@@ -264,10 +150,17 @@ class SMPNet(BaseBackbone):
                 dict(type='TruncNormal', layer=['Conv2d'], std=0.02, bias=0.0),
                 dict(type='Constant', layer=['_BatchNorm'], val=1.0, bias=0.0),
             ]
-        super().__init__(init_cfg)
         settings = self._parse_arch(arch, small_kernel_size)
         channels, depths = settings['channels'], settings['depths']
         num_stages = len(channels)
+        super().__init__(
+            in_channels,
+            num_stages,
+            out_indices=out_indices,
+            with_cp=with_cp,
+            deploy=deploy,
+            init_cfg=init_cfg,
+        )
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'drop_path_rate must lie in [0, 1), got {drop_path_rate}')
         if not -1 <= frozen_stages <= num_stages:
@@ -275,57 +168,58 @@ class SMPNet(BaseBackbone):
                 f'frozen_stages must lie in -1..{num_stages} for {num_stages} stages, '
                 f'got {frozen_stages}'
             )
-        self.in_channels = in_channels
         self.channels = tuple(channels)
         self.depths = tuple(depths)
-        self.out_indices = parse_out_indices(out_indices, num_stages)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
-        self.with_cp = with_cp
-        self.deploy = deploy
-        out_norm_cfg = norm_cfg = norm_cfg or dict(type='BN')
-        if deploy:
-            norm_cfg = None
-
+        norm_cfg = norm_cfg or dict(type='BN')
+        conv = dict(norm_cfg=None if deploy else norm_cfg, act_cfg=dict(type='ReLU'))
         width = channels[0]
-        relu = dict(norm_cfg=norm_cfg, act_cfg=dict(type='ReLU'))
         self.stem = nn.ModuleList(
             [
-                _conv(in_channels, width, 3, stride=2, **relu),
-                _conv(width, width, 3, groups=width, **relu),
-                _conv(width, width, 1, **relu),
-                _conv(width, width, 3, stride=2, groups=width, **relu),
+                _conv(in_channels, width, 3, stride=2, **conv),
+                _conv(width, width, 3, groups=width, **conv),
+                _conv(width, width, 1, **conv),
+                _conv(width, width, 3, stride=2, groups=width, **conv),
             ]
         )
         rates = torch.linspace(0, 0 if deploy else drop_path_rate, sum(depths)).tolist()
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
-        for i, depth in enumerate(depths):
+        for i in range(num_stages):
+            kernel = dict(
+                kernel_size=settings['kernel_sizes'][i],
+                small_kernel_size=small_kernel_size,
+                kernel_cfg=smp_kernel_cfg(
+                    kernel_cfg,
+                    n_points=settings['n_points'][i],
+                    radius_range=(1e-3, 1.0),
+                ),
+            )
             self.stages.append(
                 SMPStage(
                     channels[i],
-                    depth,
-                    settings['kernel_sizes'][i],
-                    small_kernel_size,
-                    settings['n_points'][i],
-                    dw_ratio,
-                    ffn_ratio,
-                    rates[sum(depths[:i]) : sum(depths[: i + 1])],
-                    norm_cfg,
-                    with_cp,
-                    kernel_cfg,
+                    drop_path_rates=rates[sum(depths[:i]) : sum(depths[: i + 1])],
+                    dw_channels=int(channels[i] * dw_ratio),
+                    ffn_channels=int(channels[i] * ffn_ratio),
+                    kernel=kernel,
+                    norm_cfg=norm_cfg,
+                    deploy=deploy,
+                    with_cp=with_cp,
                 )
             )
             if i + 1 < num_stages:
                 wider = channels[i + 1]
                 self.transitions.append(
                     nn.Sequential(
-                        _conv(channels[i], wider, 1, **relu),
-                        _conv(wider, wider, 3, stride=2, groups=wider, **relu),
+                        _conv(channels[i], wider, 1, **conv),
+                        _conv(wider, wider, 3, stride=2, groups=wider, **conv),
                     )
                 )
         for i in self.out_indices:
-            norm = _norm(out_norm_cfg if out_norm else None, channels[i])
+            norm: nn.Module = nn.Identity()
+            if out_norm:
+                norm = build_norm_layer(norm_cfg, channels[i])[1]
             self.add_module(f'norm{i}', norm)
         self._freeze_stages()
 
@@ -367,12 +261,7 @@ class SMPNet(BaseBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the maps of the stages in ``out_indices``."""
-        if x.dim() != 4 or x.shape[1] != self.in_channels or 0 in x.shape:
-            raise ValueError(
-                f'SMPNet expects images of shape (N, {self.in_channels}, H, W), all '
-                f'at least 1, got {tuple(x.shape)}'
-                + (' (an empty batch)' if x.dim() == 4 and x.shape[0] == 0 else '')
-            )
+        self.check_input(x)
         if x.device.type == 'cpu':
             # oneDNN's format; kept by every layer that follows
             x = x.contiguous(memory_format=torch.channels_last)
@@ -435,23 +324,6 @@ class SMPNet(BaseBackbone):
             elif part == 'transitions':
                 depth = 1 + sum(self.depths[: int(index) + 1])
         return depth, last + 1
-
-    def switch_to_deploy(self) -> None:
-        """Turn points into dense kernels and fold every norm, in place.
-
-        Raises:
-            TypeError: If a norm is not a batch norm.
-        """
-        if self.deploy:
-            return
-        check_foldable(self)  # refuse before anything is changed
-        for child in [*self.stem, *self.stages, *self.transitions]:
-            switch_to_deploy(child)
-        self.deploy = True
-
-
-def _norm(norm_cfg: dict | None, channels: int) -> nn.Module:
-    return build_norm_layer(norm_cfg, channels)[1] if norm_cfg else nn.Identity()
 
 
 def _conv(

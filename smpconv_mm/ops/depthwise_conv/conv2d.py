@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..dispatch import Backend, exporting
-from ..widening import must_widen
+from ..widening import in_float32, must_widen
 
 
 class Conv2d(Backend):
@@ -23,8 +23,7 @@ class Conv2d(Backend):
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.conv2d`` with float32 sums, where it neither hangs nor crashes."""
     if must_widen(input, weight):
-        bias = None if bias is None else bias.float()
-        return conv2d(input.float(), weight.float(), bias).to(input.dtype)
+        return in_float32(conv2d, input, weight, bias)
     if _may_crash(input, weight):
         bias = None if bias is None else F.pad(bias, (0, 1))
         two = F.pad(input, (0, 0) * 2 + (0, 1)), F.pad(weight, (0, 0) * 3 + (0, 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..dispatch import exporting
 from ..extension import why_not
 from .operator import OwnKernels
 
@@ -25,13 +24,10 @@ class Cpp(OwnKernels):
             return f'it runs on the CPU, the input is on {input.device}'
         if input.dtype not in _DTYPES:
             return f'it has no {input.dtype}'
-        return why_not('depthwise_conv2d', 'cpu') or why_not(
-            'depthwise_conv2d_weight', 'cpu'
-        )
-
-    def slower(self, input, weight, bias) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        return 'an exporter knows plain convolutions only' if exporting() else None
+        for op in ('depthwise_conv2d', 'depthwise_conv2d_weight'):
+            if why_not(op, 'cpu') is not None:
+                return why_not(op, 'cpu')
+        return super().unsupported(input, weight, bias)
 
     def conv(self, input, weight, bias, flip) -> Tensor:
         """Convolve maps of any strides."""

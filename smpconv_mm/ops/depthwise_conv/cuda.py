@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import log
+
 import torch
 from torch import Tensor
 
-from ..dispatch import exporting
 from ..extension import why_not
+from .cuda_table import TABLE
 from .operator import OwnKernels
 
+_LEAST_TAPS = 7
 _MOST_TAPS = 63  # kMostTaps of cuda_ops/csrc/cuda
+
+
+@lru_cache(maxsize=4096)
+def torch_is_faster(
+    dtype: torch.dtype,
+    kernel: int,
+    side: int,
+    batch: int,
+    channels_last: bool,
+    training: bool,
+) -> bool:
+    """Whether torch's convolution won at the nearest of the measured sizes."""
+    name = 'float32' if dtype == torch.float32 else 'bfloat16'
+    sizes = TABLE.get(name)
+    if not sizes:
+        return False
+
+    def distance(size):
+        wanted = kernel, side, max(1, batch)
+        return sum(log(a / b) ** 2 for a, b in zip(size, wanted))
+
+    return sizes[min(sizes, key=distance)][2 * channels_last + training] == 't'
 
 
 class Cuda(OwnKernels):
@@ -27,16 +53,27 @@ class Cuda(OwnKernels):
         if max(weight.shape[2:]) > _MOST_TAPS:
             sides = tuple(weight.shape[2:])
             return f'kernel sides may be at most {_MOST_TAPS}, got {sides}'
-        return why_not('depthwise_conv2d', 'cuda') or why_not(
-            'depthwise_conv2d_weight', 'cuda'
-        )
+        for op in ('depthwise_conv2d', 'depthwise_conv2d_weight'):
+            if why_not(op, 'cuda') is not None:
+                return why_not(op, 'cuda')
+        return super().unsupported(input, weight, bias)
 
     def slower(self, input, weight, bias) -> str | None:
         """Return the reason, see :class:`.Backend`."""
-        if exporting():
-            return 'an exporter knows plain convolutions only'
-        if max(weight.shape[2:]) < 7:
-            return 'it is made for kernel sides from 7 on'
+        reason = super().slower(input, weight, bias)
+        if reason is not None:
+            return reason
+        if max(weight.shape[2:]) < _LEAST_TAPS:
+            return f'it is made for kernel sides from {_LEAST_TAPS} on'
+        channels_last = not input.is_contiguous() and input.is_contiguous(
+            memory_format=torch.channels_last
+        )
+        training = torch.is_grad_enabled() and (
+            input.requires_grad or weight.requires_grad
+        )
+        sides = max(weight.shape[2:]), max(input.shape[2:])
+        if torch_is_faster(input.dtype, *sides, len(input), channels_last, training):
+            return "torch's own was measured to be faster for such sizes"
         return None
 
     def run(self, input, weight, bias) -> Tensor:

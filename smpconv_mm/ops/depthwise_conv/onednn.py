@@ -31,6 +31,10 @@ class OneDNN(OwnKernels):
             return 'this build of torch has no oneDNN'
         if input.dtype == torch.float64:
             return 'oneDNN has no float64 convolution'
+        return super().unsupported(input, weight, bias)
+
+    def slower(self, input, weight, bias) -> str | None:
+        """Return None: without gradients it is a plain convolution."""
         return None
 
     def run(self, input, weight, bias) -> Tensor:

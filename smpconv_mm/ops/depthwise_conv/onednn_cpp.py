@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..dispatch import exporting
 from .cpp import Cpp
 from .onednn import OneDNN
 from .operator import OwnKernels
@@ -34,8 +33,9 @@ class OneDNNCpp(OwnKernels):
 
     def slower(self, input, weight, bias) -> str | None:
         """Return the reason, see :class:`.Backend`."""
-        if exporting():
-            return 'an exporter knows plain convolutions only'
+        reason = super().slower(input, weight, bias)
+        if reason is not None:
+            return reason
         if max(weight.shape[2:]) >= _LEAST_FOR_CPP:
             return f"'cpp' alone is faster for kernel sides from {_LEAST_FOR_CPP} on"
         if input.dtype != torch.float32:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..dispatch import Backend, choose, find
+from ..checks import autocast_dtype, check_tensors
+from ..dispatch import Backend, choose, exporting, find, transforming
 
 
 def depthwise_conv2d(
@@ -51,8 +52,11 @@ def depthwise_conv2d(
         RuntimeError: If devices differ or a forced backend cannot run.
     """
     _check(input, weight, bias)
-    if torch.is_autocast_enabled(input.device.type):
-        input, weight, bias = _autocast(input, weight, bias)
+    dtype = autocast_dtype(input)
+    # as torch's own convolutions, float64 is left alone
+    if dtype is not None and torch.float64 not in (input.dtype, weight.dtype):
+        input, weight = input.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
     return choose('depthwise_conv2d', backend, input, weight, bias).run(
         input, weight, bias
     )
@@ -66,6 +70,18 @@ class OwnKernels(Backend):
     """
 
     memory_format = torch.contiguous_format
+
+    def unsupported(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        if transforming():
+            return "transforms of torch.func have rules for torch's own operators only"
+        return None
+
+    def slower(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        return 'an exporter knows plain convolutions only' if exporting() else None
 
     def conv(
         self, input: Tensor, weight: Tensor, bias: Tensor | None, flip: bool
@@ -153,43 +169,6 @@ conv_operator.register_autograd(_conv_backward, setup_context=_conv_context)
 weight_operator.register_autograd(_weight_backward, setup_context=_weight_context)
 
 
-def _beside_the_channels(tensor: Tensor, dim: int | None, size: int, at: int) -> Tensor:
-    """Fold the dimension that ``vmap`` hides into that of the channels, ``at``."""
-    if dim is None:
-        tensor = tensor.unsqueeze(at)
-        tensor = tensor.expand(*tensor.shape[:at], size, *tensor.shape[at + 1 :])
-    else:
-        tensor = tensor.movedim(dim, at)
-    return tensor.flatten(at, at + 1)
-
-
-def _conv_vmap(info, in_dims, input, weight, bias, flip, backend):
-    size = info.batch_size
-    if in_dims[1] is None and in_dims[2] is None:  # beside the images
-        input = input.movedim(in_dims[0], 0).flatten(0, 1)
-        out = conv_operator(input, weight, bias, flip, backend)
-        return out.unflatten(0, (size, -1)), 0
-    input = _beside_the_channels(input, in_dims[0], size, 1)
-    weight = _beside_the_channels(weight, in_dims[1], size, 0)
-    if bias is not None:
-        bias = _beside_the_channels(bias, in_dims[2], size, 0)
-    out = conv_operator(input, weight, bias, flip, backend)
-    return out.unflatten(1, (size, -1)), 1
-
-
-def _weight_vmap(info, in_dims, input, grad, kh, kw, backend):
-    size = info.batch_size
-    input = _beside_the_channels(input, in_dims[0], size, 1)
-    grad = _beside_the_channels(grad, in_dims[1], size, 1)
-    out = weight_operator(input, grad, kh, kw, backend)
-    return out.unflatten(0, (size, -1)), 0
-
-
-if hasattr(conv_operator, 'register_vmap'):  # from torch 2.5 on
-    conv_operator.register_vmap(_conv_vmap)
-    weight_operator.register_vmap(_weight_vmap)
-
-
 @register_flop_formula(torch.ops.smpconv_mm.depthwise_conv2d)
 def _conv_flops(input_shape, weight_shape, *args, **kwargs) -> int:
     """Two operations a tap and place, taps on the padding included."""
@@ -227,29 +206,4 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             f'depthwise_conv2d: bias must have shape ({channels},), got '
             f'{tuple(bias.shape)}'
         )
-    tensors = [input, weight] + ([] if bias is None else [bias])
-    if not all(t.is_floating_point() for t in tensors):
-        raise TypeError(
-            'depthwise_conv2d: tensors must be floating point, got '
-            f'{[str(t.dtype) for t in tensors]}'
-        )
-    # under autocast, dtypes may differ
-    if len({t.dtype for t in tensors}) > 1 and not torch.is_autocast_enabled(
-        input.device.type
-    ):
-        raise TypeError(
-            'depthwise_conv2d: input, weight and bias must share a dtype, got '
-            f'{[str(t.dtype) for t in tensors]}'
-        )
-    if len({t.device for t in tensors}) > 1:
-        raise RuntimeError(
-            'depthwise_conv2d: input, weight and bias must be on one device, '
-            f'got {[str(t.device) for t in tensors]}'
-        )
-
-
-def _autocast(input: Tensor, weight: Tensor, bias: Tensor | None):
-    if input.dtype == torch.float64 or weight.dtype == torch.float64:
-        return input, weight, bias  # as torch's own convolutions
-    dtype = torch.get_autocast_dtype(input.device.type)
-    return input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    check_tensors('depthwise_conv2d', input, weight, bias)
