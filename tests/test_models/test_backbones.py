@@ -13,6 +13,15 @@ from smpconv_mm.registry import MODELS
 
 # Small arguments and two input shapes for each backbone
 SMALL = {
+    'OrientedConvNeXt': (
+        dict(
+            arch=dict(channels=[8, 16, 16, 16], depths=[1, 2, 1, 1]),
+            variant='1dpp',
+            stem_channels=8,
+            layer_scale_init_value=0.5,
+        ),
+        [(2, 3, 64, 64), (1, 3, 45, 70)],
+    ),
     'SMPNet': (
         dict(arch=dict(channels=[8, 16], depths=[1, 2], kernel_sizes=[13, 7])),
         [(2, 3, 32, 32), (1, 3, 45, 30)],

@@ -306,4 +306,3 @@ def _check(input, weight, angle, bias, stride) -> None:
             f'oriented_conv2d: angles must be finite, got {angle[bad].item()} for '
             f'channel {bad}'
         )
-
