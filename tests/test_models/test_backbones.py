@@ -160,7 +160,8 @@ def compile_whole(backbone, x, backend):
 @pytest.mark.parametrize('name', BACKBONES)
 @pytest.mark.parametrize('form', ['train', 'eval', 'deploy'])
 def test_compile_has_no_graph_break(name, form):
-    rate = 'drop_path_rate' if name == 'SMPNet' else 'dropout'
+    with_paths = ('OrientedConvNeXt', 'SMPNet')
+    rate = 'drop_path_rate' if name in with_paths else 'dropout'
     backbone = build(name, **{rate: 0.0}).train(form == 'train')
     if form == 'deploy':
         switch_to_deploy(backbone)

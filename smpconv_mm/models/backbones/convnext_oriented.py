@@ -154,6 +154,7 @@ class OrientedConvNeXt(ConvNeXt):
             0.25 is 45 degrees. Defaults to 0.5, as in the published networks.
         trained_sides (Sequence[int], optional): Sides of the maps of the stages in
             training, (56, 28, 14, 7) for 224 pixels. Defaults to None: all taps.
+        deploy (bool): Built in deploy form, with dense kernels. Defaults to False.
         **kwargs: Arguments of mmpretrain's ConvNeXt, such as ``drop_path_rate``,
             ``layer_scale_init_value``, ``out_indices``, ``gap_before_final_norm``,
             ``frozen_stages``, ``with_cp``, ``init_cfg``.
@@ -180,6 +181,7 @@ class OrientedConvNeXt(ConvNeXt):
         drop_path_rate: float = 0.0,
         layer_scale_init_value: float = 1e-6,
         init_cfg: dict | list[dict] | None = None,
+        deploy: bool = False,
         **kwargs,
     ) -> None:
         if variant not in VARIANTS:
@@ -238,6 +240,17 @@ class OrientedConvNeXt(ConvNeXt):
                 )
                 stage[j].drop_path = rates.pop(0)
         self._freeze_stages()
+        if deploy:
+            self.switch_to_deploy()
+
+    def switch_to_deploy(self) -> None:
+        """Make the kernels dense weights, of plain convolutions, in place.
+
+        For other programs; here, oriented kernels are faster as they are.
+        """
+        for module in self.modules():
+            if isinstance(module, OrientedConv2d):
+                module.switch_to_deploy()
 
     def train(self, mode: bool = True) -> OrientedConvNeXt:
         """Set the mode; frozen stages stay in eval mode."""
