@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,8 @@ def builds():
 def test_no_kernel_spills(source, arch, capsys):
     done = check(source, '--arch', arch)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f'\n  {arch}  ' in done.stdout
+    # sources without a dtype in their name launch what the others have
+    assert f'\n  {arch}  ' in done.stdout or source.stem in ('depthwise_conv', 'launch')
     with capsys.disabled():
         print(f'\n{done.stdout}')
 
@@ -66,7 +68,7 @@ def test_spills_are_found(tmp_path):
     done = check(source, '--arch', 80)
     assert done.returncode == 1, done.stdout
     assert '1 kernels spill' in done.stderr
-    assert '  plain\n' in done.stdout
+    assert re.search(r'  80 .* plain$', done.stdout, re.MULTILINE), done.stdout
 
 
 @needs_nvcc

@@ -53,7 +53,7 @@ def test_is_taken_as_it_is():
     [
         ('weight:split=2', '"split" is no setting of weight, which has'),
         ('weight:tiles=1', '"tiles" is no setting of weight'),
-        ('wieght:splits=2', '"wieght:splits=2" must begin with a pass and a colon'),
+        ('wait:splits=2', '"wait:splits=2" must begin with a pass and a colon'),
         ('splits=2', 'must begin with a pass'),
         ('weight:splits=0', 'splits must be a positive whole number, got "0"'),
         ('weight:splits=-1', 'positive whole number'),

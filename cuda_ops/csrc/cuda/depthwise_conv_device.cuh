@@ -9,7 +9,7 @@ namespace smpconv_mm {
 template <typename T>
 int copy_vector(const ConvShape& s, const T* a, const T* b) {
   const auto address = reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b);
-  for (int vector = 8; vector > 1; vector /= 2)
+  for (int vector = 16 / sizeof(T); vector > 1; vector /= 2)
     if (s.width % vector == 0 && address % (vector * sizeof(T)) == 0) return vector;
   return 1;
 }

@@ -18,11 +18,13 @@ constexpr int kRows = 2;  // of the output that a warp computes for a member
 // D: the kernel reaches 8 D columns to each side. Words of a row of taps: pairs of
 // neighbours, first those that start at even, then those that start at odd elements, in
 // other banks of shared memory.
-__host__ __device__ constexpr int tap_words(int d) { return 8 * d + (d % 2 ? 14 : 8); }
+__host__ __device__ constexpr int tap_words(int d, int parts) {
+  return 8 * d + (parts == 2 ? 13 : d % 2 ? 14 : 8);
+}
 
 // Bytes of the taps in shared memory: rows u and u + 1 side by side, from u = -1 on.
-__host__ __device__ constexpr int tap_bytes(int d, int kernel_height) {
-  return (kernel_height + 2) * 2 * tap_words(d) * 8;
+__host__ __device__ constexpr int tap_bytes(int d, int parts, int kernel_height) {
+  return (kernel_height + 2) * 2 * tap_words(d, parts) * 8 * parts;
 }
 
 // How a block of conv_mma_kernel is cut out. A warp does a task after the other: kRows
@@ -50,28 +52,44 @@ __host__ __device__ inline Span met(int first, int count, int reach, int size) {
   return {larger(0, first - reach), smaller(size, first + count + reach)};
 }
 
-// words[u + 1][parity][word] = pairs of taps of rows (u, u + 1); zeros around the kernel.
+// words[u + 1][parity][word][part] = pairs of taps of rows (u, u + 1); zeros around the
+// kernel.
 template <int D, typename T>
 __device__ __forceinline__ void load_taps(unsigned* words, const T* kernel, bool flip,
                                           const ConvShape& s) {
-  constexpr int kWords = tap_words(D), kLine = 2 * kWords;
+  using Element = typename MmaNumbers<T>::Element;
+  constexpr int kParts = MmaNumbers<T>::kParts;
+  constexpr int kWords = tap_words(D, kParts), kLine = 2 * kWords;
   const int taps = s.kernel_height * s.kernel_width;
   const T* first = flip ? kernel + taps - 1 : kernel;  // flipped: the taps backwards
   const int step = flip ? -1 : 1;
   const int count = (s.kernel_height + 3) * kLine;
-#pragma unroll 4
+#pragma unroll 8
   for (int i = threadIdx.x; i < count; i += blockDim.x) {
     const int u = i / kLine - 1, word = i % kLine;
     const int v = word % kWords * 2 + word / kWords - 8 * (D + 1) + s.kernel_width / 2;
     const T* tap = first + step * (u * s.kernel_width + v);
     const bool row = u >= 0 && u < s.kernel_height;
-    Pair<T> pair;
-    if (row && v >= 0 && v < s.kernel_width) pair.value[0] = *tap;
-    if (row && v >= -1 && v + 1 < s.kernel_width) pair.value[1] = tap[step];
-    if (u <= s.kernel_height) words[((u + 1) * kLine + word) * 2] = pair.word;
-    if (u >= 0) words[(u * kLine + word) * 2 + 1] = pair.word;
+    T two[2] = {from_float<T>(0.f), from_float<T>(0.f)};
+    if (row && v >= 0 && v < s.kernel_width) two[0] = *tap;
+    if (row && v >= -1 && v + 1 < s.kernel_width) two[1] = tap[step];
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      Pair<Element> pair;
+      pair.value[0] = part_of(two[0], part);
+      pair.value[1] = part_of(two[1], part);
+      if (u <= s.kernel_height)
+        words[(((u + 1) * kLine + word) * kParts + part) * 2] = pair.word;
+      if (u >= 0) words[((u * kLine + word) * kParts + part) * 2 + 1] = pair.word;
+    }
   }
 }
+
+// The words of a lane of an eighth of T_u and T_(u + 1), of each part.
+template <int Parts>
+struct alignas(8 * Parts) TapWords {
+  unsigned word[Parts][2];
+};
 
 // Where a lane writes first in a row of 8 columns, Vector elements at a time.
 template <int Vector>
@@ -85,34 +103,42 @@ __device__ __forceinline__ int lane_column() {
 template <int Vector, int E, typename T>
 __device__ __forceinline__ void store_row(T* row, const float (&sum)[E][4], int half,
                                           int count) {
-  unsigned word[E];
-#pragma unroll
-  for (int j = 0; j < E; ++j)
-    word[j] = round_pair<T>(sum[j][2 * half], sum[j][2 * half + 1]);
-  const bool odd = threadIdx.x % 2;
 #pragma unroll
   for (int j = 0; j < E; ++j) {
     T* to = row + 8 * j;
-    if (Vector == 4) {
+    const float* two = sum[j] + 2 * half;
+    if constexpr (Vector == 4) {
       // neighbouring lanes exchange words: each gets 4 columns of one eighth of two
       if (j % 2) continue;
-      const unsigned next = j + 1 < E ? word[j + 1] : 0;
-      const unsigned other = __shfl_xor_sync(~0u, odd ? word[j] : next, 1);
+      const bool odd = threadIdx.x % 2;
+      const unsigned word = round_pair<T>(two[0], two[1]);
+      unsigned next = 0;
+      if (j + 1 < E) next = round_pair<T>(sum[j + 1 < E ? j + 1 : j][2 * half],
+                                          sum[j + 1 < E ? j + 1 : j][2 * half + 1]);
+      const unsigned other = __shfl_xor_sync(~0u, odd ? word : next, 1);
       if (8 * j < count && (j + 1 < E || !odd))
-        *reinterpret_cast<uint2*>(to) = odd ? uint2{other, next} : uint2{word[j], other};
-    } else if (Vector == 2) {
-      if (8 * j < count) *reinterpret_cast<unsigned*>(to) = word[j];
+        *reinterpret_cast<uint2*>(to) = odd ? uint2{other, next} : uint2{word, other};
+    } else if constexpr (Vector == 2 && sizeof(T) == 2) {
+      if (8 * j < count) *reinterpret_cast<unsigned*>(to) = round_pair<T>(two[0], two[1]);
+    } else if constexpr (Vector == 2) {
+      if (8 * j < count) *reinterpret_cast<float2*>(to) = float2{two[0], two[1]};
     } else {
-      Pair<T> two;
-      two.word = word[j];
-      if (8 * j < count) to[0] = two.value[0];
-      if (8 * j + 1 < count) to[1] = two.value[1];
+      if (8 * j < count) to[0] = from_float<T>(two[0]);
+      if (8 * j + 1 < count) to[1] = from_float<T>(two[1]);
     }
   }
 }
 
+// Products of parts: 0 first and first, 1 first and second, 2 second and first, 3 both
+// second. The last counts in sums of few taps, which do not average their errors.
+__host__ __device__ constexpr int products(int d, int parts) {
+  return parts == 1 ? 1 : d < 2 ? 4 : 3;
+}
+
 // Blocks that the registers of a processor hold, of kMaxWarps warps.
-__host__ __device__ constexpr int blocks_of_processor(int e) { return e >= 4 ? 2 : 3; }
+__host__ __device__ constexpr int blocks_of_processor(int e, int parts) {
+  return parts == 1 ? (e < 4 ? 3 : 2) : e < 7 ? 2 : 1;
+}
 
 // Narrow rows are no whole sectors of memory: the outputs of a block pass through shared
 // memory.
@@ -120,21 +146,26 @@ __host__ __device__ constexpr bool staged(int e) { return e <= 2; }
 
 // E: eighths, of 8 columns, that a warp computes. Whole: they are all of the map.
 template <typename T, int D, int E, int Tiles, bool Whole>
-__global__ void __launch_bounds__(kMaxWarps* kWarpSize, blocks_of_processor(E))
+__global__ void __launch_bounds__(kMaxWarps* kWarpSize,
+                                  blocks_of_processor(E, MmaNumbers<T>::kParts))
     conv_mma_kernel(const T* input, const T* weight, const T* bias, T* output, bool flip,
                     ConvShape s, ConvTile t) {
 #if SMPCONV_MM_HAS_MMA
-  constexpr int kLine = 2 * tap_words(D);       // pairs of words of a row of taps
+  using Element = typename MmaNumbers<T>::Element;
+  constexpr int kParts = MmaNumbers<T>::kParts;
+  constexpr int kWords = tap_words(D, kParts);
+  constexpr int kLine = 2 * kWords;               // of a row of taps
   constexpr int kInputs = Whole ? E : E + 2 * D;  // eighths of the input
   constexpr int kShift = Whole ? 0 : D;
   constexpr int kMembers = kTile * Tiles;
   constexpr bool kStaged = staged(E);
+  using Band = TapWords<kParts>;
   SMPCONV_MM_SHARED(memory);
-  uint2* taps = reinterpret_cast<uint2*>(memory);
-  uint4* zeros = reinterpret_cast<uint4*>(memory + tap_bytes(D, s.kernel_height));
-  int* queue = reinterpret_cast<int*>(zeros + kInputs);
-  T* maps = reinterpret_cast<T*>(zeros + kInputs + 1);
-  T* stage = maps + t.images * t.image_pitch;
+  Band* taps = reinterpret_cast<Band*>(memory);
+  uint4* zeros = reinterpret_cast<uint4*>(memory + tap_bytes(D, kParts, s.kernel_height));
+  int* queue = reinterpret_cast<int*>(zeros + kInputs * kParts);
+  Element* maps = reinterpret_cast<Element*>(zeros + kInputs * kParts + 1);
+  T* stage = reinterpret_cast<T*>(maps + t.images * t.image_pitch);
 
   int block = blockIdx.x;
   const int first_image = block % t.groups * t.images;
@@ -161,14 +192,14 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, blocks_of_processor(E))
   copy_commit();
   load_taps<D>(reinterpret_cast<unsigned*>(taps),
                weight + int64_t(channel) * s.kernel_height * s.kernel_width, flip, s);
-  if (threadIdx.x < kInputs) zeros[threadIdx.x] = uint4{0, 0, 0, 0};
+  if (threadIdx.x < kInputs * kParts) zeros[threadIdx.x] = uint4{0, 0, 0, 0};
   if (threadIdx.x == 0) *queue = 0;
   copy_wait();
   __syncthreads();
 
   const int lane = threadIdx.x % kWarpSize, g = lane / 4, pair = lane % 4 * 2;
   // pairs from 2 t - g + 8 on: even ones for even g
-  const uint2* my_taps = taps + g % 2 * tap_words(D) + (pair + 8 - g) / 2;
+  const Band* my_taps = taps + g % 2 * kWords + (pair + 8 - g) / 2;
   const unsigned no_row = shared_address(zeros);
   const int task_images = 1 << t.image_bits;
   const int task_rows = kRows * (kMembers >> t.image_bits);
@@ -201,7 +232,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, blocks_of_processor(E))
                         padding - rows.first;
       line[tile] = shared_address(
           maps + (image + (member & (task_images - 1))) * t.image_pitch +
-          input_row[tile] * t.row_pitch + (column - 8 * kShift - columns.first));
+          input_row[tile] * t.row_pitch + (column - 8 * kShift - columns.first) * kParts);
     }
     const float shift = bias == nullptr ? 0.f : to_float(bias[channel]);
     float sum[Tiles][kRows][E][4];
@@ -214,9 +245,9 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, blocks_of_processor(E))
 #pragma unroll
           for (int r = 0; r < 4; ++r) sum[tile][i][j][r] = shift;
 
-    const uint2* band_line = my_taps + (first + 1) * kLine;
+    const Band* band_line = my_taps + (first + 1) * kLine;
     for (int u = first; u <= last; u += 2) {
-      uint2 band[kRows][2 * D + 1];  // taps (u - i, u - i + 1)
+      Band band[kRows][2 * D + 1];  // taps (u - i, u - i + 1)
 #pragma unroll
       for (int i = 0; i < kRows; ++i)
 #pragma unroll
@@ -227,27 +258,35 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, blocks_of_processor(E))
         const bool there = unsigned(input_row[tile]) < unsigned(window.rows);
         const unsigned from = there ? line[tile] : no_row;
         input_row[tile] += 2;
-        line[tile] += 2 * int(sizeof(T)) * t.row_pitch;
-        unsigned a[kInputs][4];
+        line[tile] += 2 * int(sizeof(Element)) * t.row_pitch;
+        unsigned a[kInputs][kParts][4];
+        const auto load = [&](int e) {
+#pragma unroll
+          for (int part = 0; part < kParts; ++part)
+            load_matrices_at(a[e][part], from + 16 * (e * kParts + part));
+        };
         if constexpr (Whole) {
 #pragma unroll
-          for (int e = 0; e < kInputs; ++e) load_matrices_at(a[e], from + 16 * e);
+          for (int e = 0; e < kInputs; ++e) load(e);
         }
 #pragma unroll
         for (int e = 0; e < kInputs; ++e) {
           if constexpr (!Whole) {
             const int x = column + 8 * (e - kShift);
             if (x < 0 || x >= s.width) continue;
-            load_matrices_at(a[e], from + 16 * e);
+            load(e);
           }
 #pragma unroll
-          for (int i = 0; i < kRows; ++i)
+          for (int product = 0; product < products(D, kParts); ++product)
 #pragma unroll
-            for (int j = 0; j < E; ++j) {
-              const int k = e - kShift - j + D;
-              if (k >= 0 && k < 2 * D + 1)
-                mma<T>(sum[tile][i][j], a[e], band[i][k].x, band[i][k].y);
-            }
+            for (int i = 0; i < kRows; ++i)
+#pragma unroll
+              for (int j = 0; j < E; ++j) {
+                const int k = e - kShift - j + D;
+                if (k < 0 || k > 2 * D) continue;
+                const unsigned(&b)[2] = band[i][k].word[product % 2];
+                mma<Element>(sum[tile][i][j], a[e][product / 2], b[0], b[1]);
+              }
         }
       }
     }
@@ -270,8 +309,9 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, blocks_of_processor(E))
                                     i < lines ? s.width - x : 0);
         }
     };
-    if (!kStaged && t.store >= 4)
-      store(std::integral_constant<int, 4>());
+    constexpr bool kExchange = !kStaged && kParts == 1;
+    if (kExchange && t.store >= 4)
+      store(std::integral_constant<int, kExchange ? 4 : 2>());
     else if (s.width % 2 == 0 && t.store >= 2)
       store(std::integral_constant<int, 2>());
     else

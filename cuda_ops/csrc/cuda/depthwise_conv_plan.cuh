@@ -13,6 +13,7 @@ namespace smpconv_mm {
 struct ConvInstance {
   int reach, eighths, tiles;  // D, E, Tiles
   bool whole;
+  int parts, size;  // MmaNumbers::kParts; bytes of an element
 };
 
 // Output rows that a row of the input meets on average.
@@ -27,22 +28,27 @@ inline float conv_cycles(const ConvShape& s, const Device& device, const ConvIns
   constexpr float kProduct = 1.5f;  // of a product: 6, in a quarter of the processor
   constexpr float kAlone = 9.f;     // of a product, to a warp that has a quarter for itself
   constexpr float kTask = 150.f;    // of what a task does around its products
-  constexpr float kStart = 2000.f;  // until a block has its first row and its taps
-  constexpr float kBytes = 12.f;    // read in a cycle
+  constexpr float kBlock = 1500.f;  // of what a block does around its tasks
+  constexpr float kWarp = 50.f;     // of what a warp does around its tasks
+  constexpr float kMemory = 800.f;  // until memory has answered
+  constexpr float kBytes = 8.f;     // read in a cycle
   const int task_rows = kRows * ((kTile * k.tiles) >> t.image_bits);
   const float rows = rows_on_map(s.height, s.kernel_height / 2);
   const int band = smaller(2 * k.reach + 1, ceil_div(smaller(t.columns, s.width), 8));
+  const int step = products(k.reach, k.parts) * k.tiles * kRows * k.eighths * band;
   const float task = kTask + ((rows < s.kernel_height ? rows : s.kernel_height) + task_rows) /
-                                 2 * (k.tiles * kRows * k.eighths * band + 12);
+                                 2 * (step + 12);
   const int64_t blocks = int64_t(s.channels) * t.groups * t.segments * t.column_segments;
   const int processors = larger(1, device.processors);
   const int share = int((blocks + processors - 1) / processors);
-  const int registers = t.warps * kWarpSize * (256 / blocks_of_processor(k.eighths));
+  const int registers = t.warps * kWarpSize * (256 / blocks_of_processor(k.eighths, k.parts));
   const int resident = larger(1, smaller(device.shared_of_processor / (t.shared + kReserved),
                                          (64 << 10) / registers));
-  const float busy = share * (kStart / 4 + tasks * task * kProduct);
+  const int taps = tap_bytes(k.reach, 1, s.kernel_height) / 8;
+  const float start = kMemory * (2 + taps / (t.warps * kWarpSize * 8));
+  const float busy = share * (kBlock + t.warps * kWarp + tasks * task * kProduct);
   const float alone =
-      ceil_div(share, resident) * (kStart + ceil_div(tasks, t.warps) * task * kAlone);
+      ceil_div(share, resident) * (start + ceil_div(tasks, t.warps) * task * kAlone);
   return t.shared / kBytes + (busy > alone ? busy : alone);
 }
 
@@ -59,7 +65,7 @@ inline bool plan_conv(const ConvShape& s, const Device& device, const ConvInstan
   t.columns = block_columns * (s.width <= block_columns ? 1 : 2);
   t.column_segments = ceil_div(s.width, t.columns);
   const int columns = smaller(s.width, t.columns + (k.whole ? 0 : 16 * k.reach));
-  t.row_pitch = round_up(columns, 8);
+  t.row_pitch = round_up(columns, 8) * k.parts;
   for (int parts = 1; parts == 1 || parts < s.height; parts *= 2) {
     t.segment = set.segment ? set.segment : round_up(ceil_div(s.height, parts), kRows);
     t.segments = ceil_div(s.height, t.segment);
@@ -70,9 +76,10 @@ inline bool plan_conv(const ConvShape& s, const Device& device, const ConvInstan
     for (int images = 1; images == 1 || images < 2 * s.batch; images *= 2) {
       t.images = set.images ? set.images : images;
       t.groups = ceil_div(s.batch, t.images);
-      const int64_t bytes = tap_bytes(k.reach, s.kernel_height) +
-                            16 * (k.eighths + (k.whole ? 0 : 2 * k.reach) + 1) +
-                            int64_t(t.images) * (t.image_pitch + t.stage_pitch) * 2;
+      const int inputs = k.eighths + (k.whole ? 0 : 2 * k.reach);
+      const int64_t bytes =
+          tap_bytes(k.reach, k.parts, s.kernel_height) + 16 * (inputs * k.parts + 1) +
+          t.images * (int64_t(t.image_pitch) * 2 + int64_t(t.stage_pitch) * k.size);
       if (bytes > limit) break;
       t.shared = int(bytes);
       for (t.image_bits = 0; 2 << t.image_bits <= smaller(t.images, members);) ++t.image_bits;
@@ -84,7 +91,9 @@ inline bool plan_conv(const ConvShape& s, const Device& device, const ConvInstan
                         ceil_div(smaller(t.columns, s.width), block_columns) *
                         ceil_div(smaller(t.images, s.batch), task_images);
       for (int rounds = 1; rounds <= 4; ++rounds) {
-        t.warps = set.warps ? set.warps : smaller(kMaxWarps, ceil_div(tasks, rounds));
+        // no fewer than four: all warps load
+        t.warps = set.warps ? set.warps
+                            : larger(4, smaller(kMaxWarps, ceil_div(tasks, rounds)));
         const float cycles = conv_cycles(s, device, k, t, tasks);
         if (least > 0 && cycles >= least) continue;
         least = cycles;
@@ -130,11 +139,13 @@ template <int D, int E, int Tiles, bool Whole, typename T, typename Launch>
 bool conv_mma(Launch& launch, const Device& device, const ConvShape& s, const T* input,
               const T* weight, const T* bias, bool flip, T* output) {
   ConvTile t;
-  if (!plan_conv(s, device, {D, E, Tiles, Whole}, &t)) return false;
+  const ConvInstance instance = {D, E, Tiles, Whole, MmaNumbers<T>::kParts, sizeof(T)};
+  if (device.settings.tiles && device.settings.tiles != Tiles) return false;
+  if (!plan_conv(s, device, instance, &t)) return false;
   t.load = copy_vector(s, input, input);
   // what is written at once: rows, or all rows of a block
   const int run = t.stage_pitch ? t.segment * s.width : s.width;
-  for (t.store = 8; t.store > 1; t.store /= 2)
+  for (t.store = 16 / sizeof(T); t.store > 1; t.store /= 2)
     if (aligned(output, t.store) && s.height * s.width % t.store == 0 &&
         (t.stage_pitch && t.segments == 1 || run % t.store == 0))
       break;
@@ -163,7 +174,8 @@ bool conv_mma(Launch& launch, const Device& device, const ConvShape& s, const T*
   if constexpr (D == 1)
     if (eighths == 2) return run(two, two, whole);
   if constexpr (D > 0 && D < 4) {
-    if (eighths == 4 && tiles != 1) return run(four, two, whole);
+    if constexpr (is_half<T>())
+      if (eighths == 4 && tiles != 1) return run(four, two, whole);
     if (eighths == 4) return run(four, one, whole);
   }
   if constexpr (D > 0) {
@@ -184,6 +196,8 @@ bool conv_simt(Launch& launch, const Device& device, const ConvShape& s, const T
   return true;
 }
 
+constexpr int kLeastTerms = 49;
+
 // Computes a batch of at least one image; `flip`: with the kernel turned by 180 degrees,
 // for the gradient of the input. False: nothing was launched, as the kernel is larger
 // than kMostTaps or does not fit the shared memory.
@@ -192,17 +206,16 @@ bool depthwise_conv2d(Launch& launch, const Device& device, const ConvShape& s,
                       const T* input, const T* weight, const T* bias, bool flip,
                       T* output) {
   if (s.kernel_height > kMostTaps || s.kernel_width > kMostTaps) return false;
-  if constexpr (is_half<T>()) {
+  // two bfloat16 are a float32 with an error of 4e-6, which sums of few products show
+  const int terms = smaller(s.kernel_height, s.height) * smaller(s.kernel_width, s.width);
+  if (device.has_mma && (is_half<T>() || terms >= kLeastTerms)) {
     bool done = false;
-    if (device.has_mma) {
-      const int most = ceil_div(s.width, 8) - 1;
-      switch (smaller(most, larger(1, ceil_div(s.kernel_width / 2, 8)))) {
-        case 0: done = conv_mma<0>(launch, device, s, input, weight, bias, flip, output); break;
-        case 1: done = conv_mma<1>(launch, device, s, input, weight, bias, flip, output); break;
-        case 2: done = conv_mma<2>(launch, device, s, input, weight, bias, flip, output); break;
-        case 3: done = conv_mma<3>(launch, device, s, input, weight, bias, flip, output); break;
-        default: done = conv_mma<4>(launch, device, s, input, weight, bias, flip, output);
-      }
+    switch (smaller(ceil_div(s.width, 8) - 1, larger(1, ceil_div(s.kernel_width / 2, 8)))) {
+      case 0: done = conv_mma<0>(launch, device, s, input, weight, bias, flip, output); break;
+      case 1: done = conv_mma<1>(launch, device, s, input, weight, bias, flip, output); break;
+      case 2: done = conv_mma<2>(launch, device, s, input, weight, bias, flip, output); break;
+      case 3: done = conv_mma<3>(launch, device, s, input, weight, bias, flip, output); break;
+      default: done = conv_mma<4>(launch, device, s, input, weight, bias, flip, output);
     }
     if (done || device.settings.any()) return done;
   }

@@ -31,8 +31,7 @@ class Cpp(OwnKernels):
 
     def conv(self, input, weight, bias, flip) -> Tensor:
         """Convolve maps of any strides."""
-        weight = weight.flip(2, 3) if flip else weight
-        return torch.ops.smpconv_mm_ext.depthwise_conv2d(input, weight, bias)
+        return torch.ops.smpconv_mm_ext.depthwise_conv2d(input, weight, bias, flip)
 
     def weight_gradient(self, input, grad, kh, kw) -> Tensor:
         """Return the gradient of the kernel."""

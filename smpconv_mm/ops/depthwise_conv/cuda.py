@@ -84,10 +84,9 @@ class Cuda(OwnKernels):
 
     def conv(self, input, weight, bias, flip) -> Tensor:
         """Convolve contiguous maps."""
-        weight = weight.flip(2, 3) if flip else weight.contiguous()
         bias = None if bias is None else bias.contiguous()
         return torch.ops.smpconv_mm_ext.depthwise_conv2d(
-            input.contiguous(), weight, bias
+            input.contiguous(), weight.contiguous(), bias, flip
         )
 
     def weight_gradient(self, input, grad, kh, kw) -> Tensor:
