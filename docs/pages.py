@@ -15,6 +15,7 @@ GENERATED = DOCS / '_generated'
 # READMEs that become pages
 READMES = {
     'smpconv': ROOT / 'configs/smpconv/README.md',
+    'involution': ROOT / 'configs/involution/README.md',
     'detection': ROOT / 'configs/detection/README.md',
     'segmentation': ROOT / 'configs/segmentation/README.md',
     'cuda_ops': ROOT / 'cuda_ops/README.md',

@@ -276,5 +276,6 @@ def test_model_index():
             side = 224 if 'in1k' in entry.name else 32
             assert entry.metadata.flops == measure(model, (3, side, side)).total
         if entry.results:  # detectors and segmenters have none yet
-            assert entry.results[0].metrics['Top 1 Accuracy'] > 80
-        assert bool(entry.results) == ('configs/smpconv' in entry.config)
+            assert entry.results[0].metrics['Top 1 Accuracy'] > 75
+        trained = re.search('configs/(smpconv|involution)/', entry.config)
+        assert bool(entry.results) == bool(trained)

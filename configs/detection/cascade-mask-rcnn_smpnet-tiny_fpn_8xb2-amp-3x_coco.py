@@ -3,6 +3,7 @@ _base_ = [
     'mmdet::_base_/datasets/coco_instance.py',
     '../_base_/models/smpnet-tiny_pyramid.py',
     '../_base_/schedules/coco_adamw_1x.py',
+    '../_base_/schedules/smp_rules.py',
     '../_base_/mmdet_runtime.py',
 ]
 
@@ -28,7 +29,7 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     constructor='smpconv_mm.LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay_rate=0.95),
+    paramwise_cfg=dict(layer_decay_rate=0.95, custom_keys=_base_.smp_rules),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=1000),

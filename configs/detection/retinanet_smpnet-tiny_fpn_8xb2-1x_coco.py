@@ -3,6 +3,7 @@ _base_ = [
     'mmdet::_base_/datasets/coco_detection.py',
     '../_base_/models/smpnet-tiny_pyramid.py',
     '../_base_/schedules/coco_adamw_1x.py',
+    '../_base_/schedules/smp_rules.py',
     '../_base_/mmdet_runtime.py',
 ]
 
@@ -11,6 +12,8 @@ model = dict(
     backbone=dict(_base_.smpnet, _delete_=True, out_indices=(1, 2, 3)),
     neck=dict(in_channels=_base_.smpnet_channels[1:], start_level=0),
 )
+
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.smp_rules))
 
 # three scales and their mirror images; mmdet merges boxes, not masks
 tta_model = dict(

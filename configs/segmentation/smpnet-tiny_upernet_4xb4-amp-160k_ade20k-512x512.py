@@ -3,6 +3,7 @@ _base_ = [
     'mmseg::_base_/datasets/ade20k.py',
     '../_base_/models/smpnet-tiny_pyramid.py',
     '../_base_/schedules/seg_adamw_160k.py',
+    '../_base_/schedules/smp_rules.py',
     '../_base_/mmseg_runtime.py',
 ]
 
@@ -19,5 +20,5 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     constructor='smpconv_mm.LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay_rate=0.95),
+    paramwise_cfg=dict(layer_decay_rate=0.95, custom_keys=_base_.smp_rules),
 )

@@ -1,7 +1,8 @@
 # Runs anywhere: real handwritten digits, minutes on two CPU cores.
 _base_ = [
     '../_base_/datasets/digits_32.py',
-    '../_base_/schedules/smp_adamw.py',
+    '../_base_/schedules/adamw.py',
+    '../_base_/schedules/smp_rules.py',
     '../_base_/default_runtime.py',
 ]
 
@@ -22,6 +23,8 @@ model = dict(
         topk=(1,),
     ),
 )
+
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.smp_rules))
 
 max_epochs = 40
 param_scheduler = [

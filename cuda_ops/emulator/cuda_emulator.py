@@ -131,7 +131,7 @@ class Driver:
         launches, count = (Launch * 8)(), ctypes.c_int(0)
         device.launches = ctypes.addressof(launches)
         device.count = ctypes.addressof(count)
-        self.call(function, device, shape, dtype, [None] * tensors)
+        Driver.call(self, function, device, shape, dtype, [None] * tensors)
         found = []
         for launch in launches[: count.value]:
             symbol = _Symbol()

@@ -118,6 +118,14 @@ def measure(function: Callable[[], object], device: str, seconds: float = 1.0) -
     return statistics.median(times)
 
 
+def bandwidth(device: str) -> float:
+    """Bytes per millisecond that a large copy on the device reads and writes."""
+    source = torch.ones(2**28 if device == 'cpu' else 2**30, dtype=torch.uint8)
+    source = source.to(device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / measure(lambda: target.copy_(source), device)
+
+
 def memory(device: str, peak: bool = False) -> float:
     """MiB that this process uses, or used at most since :func:`forget_peak`.
 
@@ -303,9 +311,8 @@ def finish(rows: list[dict], args: argparse.Namespace) -> None:
         table = Table(*names)
         for row in rows:
             table.add_row(*(_text(row.get(name, '')) for name in names))
-        # as wide as it needs to be where the output goes to a file
-        console = Console()
-        console.print(table, width=None if console.is_terminal else 500)
+        wide = Console(width=1000)  # numbers are never cut
+        Console(width=wide.measure(table).maximum).print(table)
     print(', '.join(f'{key} {value}' for key, value in where.items()))
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from smpconv_mm.layers import keep_kernels
 from smpconv_mm.ops import use_backend
 
 
@@ -20,9 +21,10 @@ class Complexity:
         macs (dict[str, int]): Multiply-adds of convolutions and matrix
             products, by top-level module of the model.
         kernel_macs (int): Multiply-adds of making the kernels, with all points at
-            all positions: once per training step, whatever the batch; once in
-            eval mode, where kernels are kept; never in deploy form. Less is
-            done where points touch few positions.
+            all positions: once a forward pass, whatever the batch; never in deploy
+            form or where kernels are kept
+            (:func:`~smpconv_mm.layers.keep_kernels`). Less is done where points
+            touch few positions.
     """
 
     parameters: int
@@ -53,7 +55,7 @@ def measure(model: nn.Module, shape: tuple[int, ...]) -> Complexity:
     device = next(model.parameters()).device
     inputs = torch.zeros(1, *shape, device=device)
     kwargs = dict(mode='tensor') if isinstance(model, BaseModel) else {}
-    model.eval()  # forgets kernels that were kept
+    model.eval()
 
     def count() -> dict[str, int]:
         counter = FlopCounterMode(display=False, depth=2)
@@ -65,7 +67,8 @@ def measure(model: nn.Module, shape: tuple[int, ...]) -> Complexity:
         }
 
     first = count()
-    second = count()  # kernels are kept now
+    with keep_kernels(model):
+        second = count()
     parts = {
         name: value
         for name, value in second.items()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from rich.progress import track
@@ -14,6 +15,7 @@ from rich.progress import track
 from smpconv_mm.checkpoint import check_fits, load, state_dict_of
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.errors import UsageError
+from smpconv_mm.layers import keep_kernels
 
 
 def predict(
@@ -46,16 +48,17 @@ def predict(
     inferencer = load_classifier(load_config(config, options), checkpoint, device)
     classes = inferencer.classes
     results = []
-    for image in track(loaded, description='predict', disable=len(loaded) < 20):
-        (sample,) = inferencer(image, return_datasamples=True)
-        scores = sample.pred_score
-        values, indices = scores.topk(min(topk, len(scores)))
-        results.append(
-            [
-                (classes[i] if classes else str(i), value)
-                for i, value in zip(indices.tolist(), values.tolist())
-            ]
-        )
+    with torch.no_grad(), keep_kernels(inferencer.model.eval()):
+        for image in track(loaded, description='predict', disable=len(loaded) < 20):
+            (sample,) = inferencer(image, return_datasamples=True)
+            scores = sample.pred_score
+            values, indices = scores.topk(min(topk, len(scores)))
+            results.append(
+                [
+                    (classes[i] if classes else str(i), value)
+                    for i, value in zip(indices.tolist(), values.tolist())
+                ]
+            )
     return results
 
 

@@ -28,6 +28,7 @@ from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.registry import DATASETS, MODELS
 
+from .involution import convert_involution
 from .rules import Report
 from .smpconv import TASKS, convert_smpconv
 
@@ -82,6 +83,35 @@ def convert_smpconv_file(
         dst,
     )
     return report, source or 'the state dict', config
+
+
+def convert_involution_file(
+    src: str | Path, dst: str | Path, config: str | Path
+) -> Report:
+    """Convert a checkpoint of the involution or C-volution repository.
+
+    Args:
+        src (str | Path): File of the original project.
+        dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
+        config (str | Path): Config of the model that it is meant for.
+
+    Returns:
+        Report: What became of each entry.
+
+    Raises:
+        CheckpointError: If the file is not of the model of the config, entry by
+            entry and shape by shape.
+    """
+    state_dict = state_dict_of(load(src))
+    if not state_dict:
+        raise CheckpointError(f'checkpoint {src} holds no tensors')
+    converted, report = convert_involution(state_dict)
+    check_fits(build_model(load_config(str(config))), converted, src)
+    meta = dict(
+        converted_from='involution', config=str(config), smpconv_mm_version=__version__
+    )
+    save(dict(state_dict=converted, meta=meta), dst)
+    return report
 
 
 def _fit(

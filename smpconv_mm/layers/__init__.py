@@ -3,6 +3,7 @@
 from .causal_conv import CausalConv1d
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d
+from .involution import CVolution2d, CVolutionConv2d, Involution2d, InvolutionConv2d
 from .keeping import keep_kernels
 from .kernel import Kernel
 from .kernel_conv import KernelConv, KernelConv1d, KernelConv2d, KernelConv3d
@@ -12,9 +13,13 @@ from .resampling import resample
 from .smp_kernel import SMPConv1d, SMPConv2d, SMPConv3d, SMPKernel
 
 __all__ = [
+    'CVolution2d',
+    'CVolutionConv2d',
     'CausalConv1d',
     'DenseKernel',
     'DepthwiseConv2d',
+    'Involution2d',
+    'InvolutionConv2d',
     'Kernel',
     'KernelConv',
     'KernelConv1d',

@@ -19,7 +19,8 @@ from .resampling import resampled_taps
 # Numbers in a kernel from which it may be made again rather than kept (16 MiB)
 _LONG = 2**22
 
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+# A kernel as large as the map is convolved by its spectrum
+_CONV = {1: F.conv1d, 2: ops.conv2d, 3: F.conv3d}
 
 
 class KernelConv(nn.Module):
@@ -225,7 +226,13 @@ class KernelConv(nn.Module):
         if self.padding_mode != 'zeros' or any(b != a or b < 0 for b, a in sides):
             input, padding = _pad(input, sides, self.padding_mode), 0
         return _CONV[self.ndim](
-            input, weight, bias, self.stride, padding, self.dilation, self.groups
+            input,
+            weight,
+            bias,
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
 
     def _sides(self, taps: Sequence[int]) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ kernel while training.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -92,16 +93,17 @@ class PrunedLayer:
 
 @torch.no_grad()
 def prune_points(model: nn.Module, threshold: float = 0.0) -> list[PrunedLayer]:
-    """Drop the points of every SMP kernel whose effect is small, in place.
+    """Drop as many points of every SMP kernel as a change of it allows, in place.
 
-    All sets of a kernel keep equally many points: as many as the set that
-    needs most, the others adding the next in order of effect. At least one
-    point is kept.
+    Points go in the order of their effect (:func:`point_effects`), the smallest
+    first. All sets of a kernel keep equally many points, at least one.
 
     Args:
         model (nn.Module): Any network in training form.
-        threshold (float): Points with an effect (:func:`point_effects`) of at
-            most this much are dropped. Defaults to 0, which changes no output.
+        threshold (float): Largest change of a kernel, as in
+            :class:`PrunedLayer`; 0.1 lets each kernel change by a tenth of its
+            norm. Defaults to 0, which drops only points without any effect and
+            changes no output.
 
     Returns:
         list[PrunedLayer]: One entry a kernel, in order.
@@ -118,20 +120,37 @@ def prune_points(model: nn.Module, threshold: float = 0.0) -> list[PrunedLayer]:
             f'{type(model).__name__} has no SMP kernels to prune; a deploy form has '
             'none, give the training form'
         )
-    report = []
-    for name, layer in layers:
-        effects = point_effects(layer)
-        before, kernel = layer.n_points, layer.make_kernel().double()
-        outside = float(points_outside(layer).double().mean())
-        keep = max(1, int((effects > threshold).sum(1).max()))
-        if keep < before:
-            order = effects.argsort(dim=1, descending=True, stable=True)
-            layer.keep_points(order[:, :keep].sort(dim=1).values)
-        change = (layer.make_kernel() - kernel).norm() / kernel.norm()
-        report.append(
-            PrunedLayer(name, before, keep, outside, float(change.nan_to_num(0)))
-        )
-    return report
+    return [_prune(name, kernel, threshold) for name, kernel in layers]
+
+
+def _prune(name: str, kernel: SMPKernel, threshold: float) -> PrunedLayer:
+    before, whole = kernel.n_points, kernel.make_kernel().double()
+    outside = float(points_outside(kernel).double().mean())
+    effects = point_effects(kernel)
+    order = effects.argsort(dim=1, descending=True, stable=True)
+
+    def pruned(keep: int) -> SMPKernel:
+        other = copy.deepcopy(kernel)
+        other.keep_points(order[:, :keep].sort(dim=1).values)
+        return other
+
+    def change(other: SMPKernel) -> float:
+        change = (other.make_kernel() - whole).norm() / whole.norm()
+        return float(change.nan_to_num(0))
+
+    # those with an effect are kept without a threshold; of them, by bisection, the
+    # fewest that were seen to change the kernel by no more than it
+    keep = max(1, int((effects > 0).sum(1).max()))
+    too_few = 0
+    while threshold > 0 and keep - too_few > 1:
+        middle = (keep + too_few) // 2
+        if change(pruned(middle)) <= threshold:
+            keep = middle
+        else:
+            too_few = middle
+    if keep < before:
+        kernel.keep_points(order[:, :keep].sort(dim=1).values)
+    return PrunedLayer(name, before, keep, outside, change(kernel))
 
 
 def _heights(kernel: SMPKernel) -> Tensor:
@@ -141,5 +160,6 @@ def _heights(kernel: SMPKernel) -> Tensor:
     # for the weights it returns the heights.
     identity = torch.eye(points, dtype=coord.dtype, device=coord.device)
     identity = identity.expand(len(coord), -1, -1)
-    heights = ops.smp_kernel(coord, kernel.radius, identity, kernel.kernel_size)
+    radius, size = kernel.positive_radius, kernel.kernel_size
+    heights = ops.smp_kernel(coord, radius, identity, size)
     return heights.flatten(2)

@@ -2,9 +2,9 @@
 
 from smpconv_mm.compat.mmpretrain import register_model_index
 
-from .backbones import SMPTCN, SMPNet, SMPResNet
+from .backbones import SMPTCN, CedNet, RedNet, SMPNet, SMPResNet
 from .necks import LastTimeStep
 
 register_model_index()
 
-__all__ = ['SMPTCN', 'LastTimeStep', 'SMPNet', 'SMPResNet']
+__all__ = ['SMPTCN', 'CedNet', 'LastTimeStep', 'RedNet', 'SMPNet', 'SMPResNet']

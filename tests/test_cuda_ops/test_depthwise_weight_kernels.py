@@ -33,6 +33,8 @@ SHAPES = [
     (1, 2, 8, 112, 7, 51),
     (1, 1, 40, 16, 63, 15),  # tall kernels are shared by blocks
     (33, 1, 30, 8, 1, 9),
+    (2, 2, 16, 15, 5, 17),
+    (40, 3, 8, 8, 15, 9),
 ]
 # tensor cores of a large and of a small GPU; without
 DEVICES = [dict(), dict(shared=64 << 10), dict(mma=False, shared=64 << 10)]
@@ -111,40 +113,57 @@ RINGS = (18, 1, 41, 20, 33, 11), 'weight:segment=41,chunk=8,splits=1'
 WHOLE = (80, 1, 10, 12, 5, 5), 'weight:segment=10,images=16,stages=2,splits=1'
 SPLITS = (80, 1, 10, 12, 5, 5), 'weight:segment=10,images=16,splits=3'
 SEGMENTS = (1, 2, 19, 20, 9, 9), 'weight:segment=2'
-PAIRS = (18, 2, 7, 7, 13, 13), 'weight:segment=7'
+PAIRS = (18, 2, 7, 7, 13, 13), ''
+SMALL = (80, 1, 13, 14, 9, 9), ''
 COLUMNS = (2, 1, 20, 70, 13, 33), ''
 
 KERNEL = 'depthwise_conv_weight_mma_kernel.cuh'
 MAPS, PLAN = 'depthwise_conv_weight_maps.cuh', 'depthwise_conv_weight_plan.cuh'
 SIMT = 'depthwise_conv_weight_simt_kernel.cuh'
+SMALL_KERNEL = 'depthwise_conv_weight_small_kernel.cuh'
 MISTAKES = [
     ('no barrier between stages', KERNEL,
      't.ahead - 1);\n      «__syncthreads()»', 'void()', RINGS),
     ('copies not waited for', KERNEL, 'copy_wait_but(«t.ahead - 1»)', 't.ahead', WHOLE),
-    ('ring a row too short', PLAN, '«(end / a_job - stage / a_job) * all + last - first»',
+    ('ring a row too short', PLAN,
+     't->rows = larger(t->rows, «(end / a_job - stage / a_job) * all + last - first»)',
      '(end / a_job - stage / a_job) * all + last - first - 1', RINGS),
     ('ring overrun', MAPS, '«slot >= ring»', 'slot > ring', RINGS),
-    ('row below the map', KERNEL, 'own >= lowest && «own < until»', 'own <= until', RINGS),
+    ('row below the map', KERNEL,
+     '< «unsigned(until - lowest)»', 'unsigned(until - lowest) + 1', RINGS),
     ('rows of the next stage', KERNEL, '«y + lane_step < bottom»', 'true', WHOLE),
     ('barrier before the taps', KERNEL,
-     'copy_wait();\n  «__syncthreads()»', 'void()', RINGS),
+     'copy_wait();\n  «__syncthreads()»', 'void()', SEGMENTS),
     ('barrier before the sum', KERNEL,
      '  «__syncthreads()»;\n  const WeightBlock own', 'void()', RINGS),
-    ('lanes of a warp run apart', KERNEL, '++m) {\n    «__syncwarp()»', 'void()', RINGS),
-    ('a diagonal forgotten', KERNEL,
-     '«k < kLine»; k += kWarpSize)\n#pragma unroll\n      for (int half', 'k < 17', RINGS),
-    ('matrix not transposed', KERNEL, '«load_matrices<true>(a[half], map_row + half * kLow + 8 * e)»',
+    ('lanes of a warp run apart', MAPS,
+     '++m) {\n    «__syncwarp()»', 'void()', RINGS),
+    ('a diagonal forgotten', MAPS,
+     '«k < kLine»; k += kWarpSize)\n#pragma unroll', 'k < 17', RINGS),
+    ('matrix not transposed', KERNEL,
+     '«load_matrices<true>(a[half], map_row + half * kLow + 8 * e)»',
      'load_matrices<false>(a[half], map_row + half * kLow + 8 * e)', RINGS),
     ('a warp forgotten', KERNEL, '«p < t.phases»', 'p + 1 < t.phases', RINGS),
-    ('columns beside the map', KERNEL, 'kPitch, «columns», kLow)', 'columns + 1', RINGS),
-    ('columns before the map', KERNEL, 'kGradPitch, 0, «lead»)', '0', COLUMNS),
+    ('columns beside the map', KERNEL,
+     'kPitch, «columns», kLow)', 'columns + 1', RINGS),
+    ('columns before the map', KERNEL, 'zero_grads(0, «lead»)', '0', COLUMNS),
     ('shares in one place', KERNEL, 'int64_t(«own.split»)', '0', SPLITS),
     ('row outside of an image', MAPS, '«row >= 0» &&', 'true', SEGMENTS),
-    ('image that is not there', MAPS, '«m < valid»)\n        pairs', 'm < members', PAIRS),
+    ('image that is not there', MAPS,
+     '«m < valid»)\n        pairs', 'm < members', PAIRS),
+    ('no barrier between jobs of small maps', SMALL_KERNEL,
+     't.ahead - 1);\n      «__syncthreads()»', 'void()', SMALL),
+    ('memory not cleared', SMALL_KERNEL, '«i < words»', 'false', SMALL),
+    ('all jobs in one buffer', SMALL_KERNEL,
+     'load_buffer = «load_buffer + 1 == t.buffers»', 'true', SMALL),
+    ('lower halves forgotten', SMALL_KERNEL,
+     '«half < 2»; ++half) {\n                     const int own', 'half < 1', SMALL),
+    ('barrier before the taps of small maps', SMALL_KERNEL,
+     'copy_wait();\n  «__syncthreads()»', 'void()', SMALL),
     ('no barrier between jobs', SIMT, '«__syncthreads()»;  // the job', 'void()',
      ((18, 1, 21, 20, 13, 11), None)),
-    ('window shifted', SIMT, '«left - s.kernel_width / 2»', 'left - s.kernel_width / 2 + 1',
-     ((2, 1, 9, 10, 5, 5), None)),
+    ('window shifted', SIMT, '«left - s.kernel_width / 2»',
+     'left - s.kernel_width / 2 + 1', ((2, 1, 9, 10, 5, 5), None)),
 ]  # fmt: skip
 
 

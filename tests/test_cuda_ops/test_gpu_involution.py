@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from test_cuda_ops.test_involution_kernels import SHAPES, expect, make
+from test_cuda_ops.involution_cases import SHAPES, expect, make
 from tolerances import TOLERANCES, assert_close
 
 from smpconv_mm import ops

@@ -76,7 +76,7 @@ def test_agrees_with_float64(shape, dtype, layout):
     )
     x, grad = (t.contiguous(memory_format=layout) for t in (x, grad))
     actual = run(x, weight, bias, grad, shape[-1])
-    assert actual[0].is_contiguous(memory_format=layout)
+    assert actual[0].numel() == 0 or actual[0].is_contiguous(memory_format=layout)
     out, dx, dw = TOLERANCES['oriented_conv2d'][dtype]
     assert_close(actual[0][:, some], expected[0], out, 'output')
     assert_close(actual[1][:, some], expected[1], dx, 'grad input')

@@ -4,40 +4,16 @@ import functools
 
 import pytest
 import torch
-from test_cuda_ops.emulated import (
-    CUDA_OPS,
-    EmulatorError,
-    Kernels,
-    guarded,
-    kernels,
-    needs_compiler,
-)
+from test_cuda_ops import emulated, involution_cases
+from test_cuda_ops.emulated import EmulatorError, guarded, needs_compiler
+from test_cuda_ops.involution_cases import SHAPES, expect, out_size
+from test_cuda_ops.planted import PlantedKernels
 from tolerances import TOLERANCES, assert_close
-
-from smpconv_mm.ops import reference
 
 pytestmark = needs_compiler
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
-# N, C, G, H, W, K, stride, padding, dilation, order, border
-SHAPES = [
-    (1, 1, 1, 1, 1, 1, 1, 0, 1, 'contiguous', 'zeros'),
-    (2, 32, 2, 7, 7, 7, 1, 3, 1, 'contiguous', 'zeros'),
-    (1, 16, 1, 14, 14, 7, 1, 3, 1, 'contiguous', 'zeros'),
-    (1, 48, 2, 12, 20, 3, 1, 1, 1, 'contiguous', 'zeros'),  # 24 channels a group
-    (2, 16, 1, 28, 28, 5, 1, 2, 1, 'contiguous', 'zeros'),
-    (1, 4, 4, 5, 130, 3, 1, 1, 1, 'contiguous', 'zeros'),  # tiles of columns
-    (1, 16, 1, 4, 100, 7, 2, 3, 1, 'contiguous', 'zeros'),
-    (2, 6, 3, 13, 29, 7, 2, 3, 1, 'interleaved', 'zeros'),
-    (1, 5, 1, 9, 11, 3, 3, 0, 2, 'contiguous', 'zeros'),
-    (1, 10, 2, 6, 8, 4, 1, 2, 1, 'contiguous', 'zeros'),  # an even kernel
-    (1, 8, 2, 3, 2, 5, 1, 6, 3, 'contiguous', 'zeros'),  # windows beyond the map
-    (2, 16, 2, 14, 13, 5, 1, 2, 1, 'interleaved', 'clamp'),
-    (1, 16, 1, 14, 24, 13, 1, 6, 1, 'contiguous', 'clamp'),
-    (1, 8, 1, 15, 11, 3, 1, 3, 3, 'contiguous', 'clamp'),
-    (1, 8, 2, 10, 9, 3, 2, 1, 2, 'contiguous', 'clamp'),
-]
 # tensor cores of a large and of a small GPU; without
 DEVICES = [dict(), dict(shared=48 << 10), dict(mma=False)]
 CASES = [(t, d) for t in DTYPES for d in DEVICES if t != torch.float32]
@@ -57,38 +33,12 @@ def run(shape, what, first, second, compiled=None, **options):
     }
     numbers = [n, c, g, h, w, k, *places, stride, padding, dilation]
     numbers += [order == 'interleaved', border == 'clamp']
-    compiled = compiled or kernels('involution')
+    compiled = compiled or emulated.kernels('involution')
     return compiled.call(name, numbers, [first, second], sizes[what], **options)
 
 
-def out_size(shape):
-    h, w, k, stride, padding, dilation = shape[3:9]
-    reach = dilation * (k - 1) + 1
-    return [(size + 2 * padding - reach) // stride + 1 for size in (h, w)]
-
-
 def make(shape, dtype, offset=0):
-    n, c, g, h, w, k = shape[:6]
-    generator = torch.Generator().manual_seed(0)
-    places = out_size(shape)
-    sizes = (n, c, h, w), (n, g, k, k, *places), (n, c, *places)
-    x, weight, grad = (torch.randn(s, generator=generator) for s in sizes)
-    return [guarded(t, dtype, offset) for t in (x, weight / k, grad)]
-
-
-def expect(shape, x, weight, grad):
-    x, weight = x.double().requires_grad_(), weight.double().requires_grad_()
-    stride, padding, dilation, order, border = shape[6:]
-    out = reference.involution(
-        x,
-        weight,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        order=order,
-        border=border,
-    )
-    return out.detach(), *torch.autograd.grad(out, (x, weight), grad.double())
+    return [guarded(t, dtype, offset) for t in involution_cases.make(shape, dtype)]
 
 
 def passes(x, weight, grad):
@@ -124,55 +74,63 @@ def test_does_not_depend_on_the_order_of_threads():
         assert all(torch.equal(found[0], other) for other in found)
 
 
-# Mistakes that the tests above must find: (what, file, old, new, which pass).
+# Mistakes that the tests above must find: (what, file, text in which « and » stand
+# around the expression to replace, what is put there, kernels and pass).
 DEVICE, MMA = 'involution_device.cuh', 'involution_mma_kernel.cuh'
 STRIP, SIMT = 'involution_strip_kernel.cuh', 'involution_simt_kernel.cuh'
-MUTANTS = [
+NOTHING = '(void)0'
+MISTAKES = [
     ('no barrier after loading', MMA,
-     '  copy_wait();\n  __syncthreads();\n\n  const int eights = '
-     'ceil_div(b.columns.size(), kMmaOutputs);\n  const int bands',
-     '  copy_wait();\n\n  const int eights = '
-     'ceil_div(b.columns.size(), kMmaOutputs);\n  const int bands', 'output'),
-    ('no wait for the copies', MMA, '  copy_wait();\n  __syncthreads();\n',
-     '  __syncthreads();\n', 'input'),
-    ('last line of sources lost', MMA, 'line < lines.last; ++line',
-     'line < lines.last - 1; ++line', 'output'),
-    ('last product of a row lost', MMA, 'at < from.last - source_left;',
-     'at < from.last - source_left - kMmaPlaces;', 'input'),
-    ('one column too many is written', MMA, 'j < columns.last && channel',
-     'j <= columns.last && channel', 'output'),
-    ('a row below the map is read', MMA, 'row >= 0 && row < height;',
-     'row >= 0 && row <= height;', 'weight'),
-    ('matrix not transposed', MMA, 'load_matrices<true>(a, line',
-     'load_matrices<false>(a, line', 'weight'),
-    ('slopes of the first channels only', MMA, 'if (t.members > kMmaChannels)',
-     'if (false)', 'weight'),
-    ('no barrier before writing', MMA, '  __syncthreads();\n\n  const int64_t outputs',
-     '\n  const int64_t outputs', 'weight'),
-    ('taps at the wrong rows', MMA, 'weight_rows_of<Transposed>(s, b.rows, u).first)',
-     'b.rows.first)', 'input'),
+     '«__syncthreads()»;\n\n  const int eights = ceil_div(b.columns.size(), '
+     'kMmaOutputs);\n  const int bands', NOTHING, 'tensor output'),
+    ('no wait for the copies', MMA, '  });\n  copy_commit();\n  «copy_wait()»', NOTHING,
+     'tensor input'),
+    ('last line of sources lost', MMA, 'line < «lines.last»; ++line',
+     'lines.last - 1', 'tensor output'),
+    ('last product of a row lost', MMA, 'at < «from.last - source_left»;\n'
+     '         at += kMmaPlaces) {\n      int offset[4];  //',
+     'from.last - source_left - kMmaPlaces', 'tensor input'),
+    ('one column too many is written', MMA, '«j < columns.last» && channel',
+     'j <= columns.last', 'tensor output'),
+    ('a row below the map is read', MMA, 'row >= 0 && «row < height»;',
+     'row <= height', 'tensor weight'),
+    ('matrix not transposed', MMA,
+     '«load_matrices<true>(a, line + member * t.member_pitch)»',
+     'load_matrices<false>(a, line + member * t.member_pitch)', 'tensor weight'),
+    ('slopes of the first channels only', MMA, 'if («t.members > kMmaChannels»)',
+     'false', 'tensor weight'),
+    ('no barrier before writing', MMA,
+     '  «__syncthreads()»;\n\n  const int64_t outputs', NOTHING, 'tensor weight'),
+    ('taps at the wrong rows', MMA,
+     '«weight_rows_of<Transposed>(s, b.rows, u).first») * t', 'b.rows.first',
+     'tensor input'),
     ('no barrier after loading (strips)', STRIP,
-     '  __syncthreads();\n  const int height', '  const int height', 'strip output'),
-    ('taps not turned round (strips)', STRIP, 'K - 1 - v : u * K + v',
-     'v : u * K + v', 'strip input'),
-    ('a column of the window lost (strips)', STRIP, 'e < strip_reach<K>(); e += 4',
-     'e < strip_reach<K>() - 4; e += 4', 'strip weight'),
-    ('last column written twice (strips)', STRIP, 'if (column + e < width) to[e]',
-     'to[e]', 'strip output'),
-    ('window not moved (SIMT)', DEVICE, 'if (over > 0) first -=',
-     'if (over > 9) first -=', 'simt output'),
+     '  «__syncthreads()»;\n  const int height', NOTHING, 'strip output'),
+    ('taps not turned round (strips)', STRIP, '«K - 1 - v» : u * K + v', 'v',
+     'strip input'),
+    ('windows one column early (strips)', STRIP, 'x = b.left - «t.padding» + i',
+     't.padding + 1', 'strip weight'),
+    ('a column too many is written (strips)', STRIP,
+     'if («column + e < width») to[e] = sum', 'true', 'strip output'),
+    ('window not moved (SIMT)', DEVICE, 'if («over > 0») first -=', 'over > 9',
+     'simt output'),
     ('readers of moved windows forgotten (SIMT)', DEVICE,
-     'o.last = outputs;', 'o.last = o.last;', 'simt input'),
-    ('last channel forgotten (SIMT)', SIMT, 'member < group_width(s); ++member',
-     'member < group_width(s) - 1; ++member', 'simt weight'),
+     'o.last = «outputs»;', 'o.last', 'simt input'),
+    ('last channel forgotten (SIMT)', SIMT, 'member < «group_width(s)»; ++member',
+     'group_width(s) - 1', 'simt weight'),
 ]  # fmt: skip
 
 # several tiles of rows and columns, more tasks than warps, 20 channels in a group
 HARD = {
-    'tensor cores': (1, 40, 2, 21, 76, 5, 1, 2, 1, 'contiguous', 'zeros'),
+    'tensor': (1, 40, 2, 21, 76, 5, 1, 2, 1, 'contiguous', 'zeros'),
     'strip': (1, 16, 1, 9, 11, 7, 1, 3, 1, 'contiguous', 'zeros'),
     'simt': (1, 6, 2, 9, 12, 5, 1, 2, 1, 'interleaved', 'clamp'),
 }
+
+
+@functools.lru_cache
+def planted():
+    return PlantedKernels('involution', [m[:4] for m in MISTAKES])
 
 
 @functools.lru_cache
@@ -184,33 +142,24 @@ def hard_case(kind):
     )
 
 
-def find_mistake(compiled, what, seed):
-    kind, what = what.split() if ' ' in what else ('tensor cores', what)
+def find_mistake(number, where):
+    kind, what = where.split()
     tensors, expected = hard_case(kind)
     arrays = {name: two for name, *two in passes(*tensors)}[what]
-    options = dict(seed=seed, mma=kind != 'simt')
-    actual = run(HARD[kind], what, *arrays, compiled=compiled, **options)
-    limit = 1e-5 if kind == 'strip' else 1e-2
-    assert_close(actual, expected[what], limit, what)
-
-
-@pytest.mark.parametrize('what', sorted({m[-1] for m in MUTANTS}))
-def test_finds_nothing_without_mistake(what):
+    planted().plant(number)
     for seed in range(3):
-        find_mistake(kernels('involution'), what, seed)
+        options = dict(seed=seed, mma=kind != 'simt', compiled=planted())
+        actual = run(HARD[kind], what, *arrays, **options)
+        assert_close(actual, expected[what], 1e-5 if kind == 'strip' else 1e-2, what)
 
 
-@pytest.mark.parametrize('mutant', MUTANTS, ids=[m[0] for m in MUTANTS])
-def test_finds_planted_mistake(mutant, tmp_path):
-    _, name, old, new, what = mutant
-    for source in (CUDA_OPS / 'csrc' / 'cuda').glob('*.cuh'):
-        text = source.read_text()
-        if source.name == name:
-            assert old in text, 'the mistake no longer fits the code'
-            text = text.replace(old, new)
-        (tmp_path / source.name).write_text(text)
-    only = [] if what.startswith('strip') else ['-DSMPCONV_MM_ONLY_BFLOAT16']
-    compiled = Kernels('involution', tmp_path, *only)
+@pytest.mark.parametrize('where', sorted({m[-1] for m in MISTAKES}))
+def test_finds_nothing_without_mistake(where):
+    find_mistake(0, where)
+
+
+@pytest.mark.parametrize('what', [m[0] for m in MISTAKES])
+def test_finds_planted_mistake(what):
+    number = [m[0] for m in MISTAKES].index(what)
     with pytest.raises((AssertionError, EmulatorError)):
-        for seed in range(3):
-            find_mistake(compiled, what, seed)
+        find_mistake(number + 1, MISTAKES[number][4])

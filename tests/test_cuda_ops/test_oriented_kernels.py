@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from test_cuda_ops import emulated
-from test_cuda_ops.emulated import CUDA_OPS, EmulatorError, guarded, needs_compiler
+from test_cuda_ops.emulated import CSRC, EmulatorError, guarded, needs_compiler
 from tolerances import TOLERANCES, assert_close
 
 from smpconv_mm.ops import reference
@@ -138,8 +138,8 @@ MUTANTS = [
      'static_cast<int>(floor(-sine * distance))'),
     ('not mirrored', LINE, 's.mirrored ? centre - tap : tap - centre', 'tap - centre'),
     ('a tap on the same pixel forgotten', LINE, 'sum += to_float(weight[next]);', ''),
-    ('taps that touch the map dropped', LINE, 'magnitude(y) < height &&',
-     'magnitude(y) < height - 1 &&'),
+    ('taps that touch the map dropped', LINE, 'magnitude(x) < width;',
+     'magnitude(x) < width - 1;'),
     ('runs do not end', LINE, 'down[e] != row_step ||', ''),
     ('window not turned', LINE, 'window[(i + turn) % Length]', 'window[i]'),
     ('window filled at a wrong place', LINE, 'window[(Length - 1 + turn) % Length]',
@@ -149,17 +149,24 @@ MUTANTS = [
     ('no slanted margin', LINE, 't.columns + (column_step != 0 ? Strip : 0)',
      't.columns'),
     ('no barrier after loading', KERNEL,
-     '    copy_wait();\n    __syncthreads();\n    // The outputs',
-     '    copy_wait();\n    // The outputs'),
+     '    __syncthreads();\n    if (t.buffers == 2 && turn + t.parts < t.jobs) load(turn + t.parts, other);',
+     '    if (t.buffers == 2 && turn + t.parts < t.jobs) load(turn + t.parts, other);'),
+    ('next maps on those at work', KERNEL, 'load(turn + t.parts, other);',
+     'load(turn + t.parts, maps);'),
+    ('next gradients on those at work', KERNEL, 'load(turn + t.parts, 1 - buffer);',
+     'load(turn + t.parts, buffer);'),
+    ('buffers not exchanged', KERNEL, 'maps = other, other = done;', ''),
     ('no barrier before the outputs', KERNEL,
      '      __syncthreads();\n      if (!working) continue;',
      '      if (!working) continue;'),
     ('no barrier before storing', KERNEL,
      '    __syncthreads();\n    const Frame f = target_frame(s, job);\n    T* out',
      '    const Frame f = target_frame(s, job);\n    T* out'),
+    ('no barrier before the next maps', KERNEL,
+     '    __syncthreads();\n    if (s.spread > 1) {', '    if (s.spread > 1) {'),
     ('no wait for the copies', KERNEL,
-     '    copy_wait();\n    __syncthreads();\n    // The outputs',
-     '    __syncthreads();\n    // The outputs'),
+     '    copy_wait();\n    __syncthreads();\n    if (t.buffers == 2 && turn + t.parts < t.jobs) load(turn + t.parts, other)',
+     '    __syncthreads();\n    if (t.buffers == 2 && turn + t.parts < t.jobs) load(turn + t.parts, other)'),
     ('zeros between pixels not restored', KERNEL, 'if (s.spread > 1) {', 'if (false) {'),
     ('a row too many is written', KERNEL, 'if (row >= 0 && row < job.rows', 'if (row >= 0 && row <= job.rows'),
     ('no zeros around the maps', KERNEL, 'fill_zero(maps, end);\n  maps += 2 * Length;  //',
@@ -176,6 +183,7 @@ MUTANTS = [
 # Several jobs and images a block, a stride, channels-last maps in several passes.
 HARD = [
     ((9, 8, 17, 14, 31, 1), torch.bfloat16, False),
+    ((9, 8, 17, 14, 31, 1), torch.float32, False),
     ((11, 3, 17, 12, 7, 2), torch.float32, True),
     ((3, 8, 9, 30, 7, 1), torch.bfloat16, True),
 ]
@@ -204,7 +212,7 @@ def test_finds_nothing_without_mistake():
 @pytest.mark.parametrize('mutant', MUTANTS, ids=[m[0] for m in MUTANTS])
 def test_finds_planted_mistake(mutant, tmp_path):
     _, name, old, new = mutant
-    for source in (CUDA_OPS / 'csrc' / 'cuda').glob('*.cuh'):
+    for source in CSRC.glob('*.cuh'):
         text = source.read_text()
         if source.name == name:
             assert old in text, 'the mistake no longer fits the code'

@@ -105,30 +105,31 @@ def test_lonely_points_without_weight_go_also_from_the_average():
 
 
 @torch.no_grad()
-def test_twins_do_not_go_together():
-    """Leaving out one of two equal points changes an average by nearly nothing."""
+@pytest.mark.parametrize('threshold, left', [(0, 2), (1e-5, 1), (0.1, 1)])
+def test_one_of_two_equal_points(threshold, left):
+    """Either has an effect; without one of them the average stays what it is."""
     kernel = SMPKernel(1, 1, 9, 1, n_points=2, radius=0.3).double()
     kernel.coord[:] = 0.5
     kernel.weight[:] = 1
-    prune_points(kernel, 0.1)
-    assert kernel.n_points == 2
+    (layer,) = prune_points(kernel, threshold)
+    assert kernel.n_points == left and layer.change < 1e-6
 
 
 @VARIANTS
-def test_threshold(normalize):
-    kernels = [make(1, normalize, points=20) for _ in range(4)]
-    left, change = [], []
-    for kernel, threshold in zip(kernels, [0, 0.1, 0.3, 1e9]):
+@pytest.mark.parametrize('points', [3, 20, 60])
+def test_threshold_bounds_the_change(normalize, points):
+    """However many points have a small effect each."""
+    full = make(1, normalize, points=points).make_kernel().detach()
+    left = []
+    for threshold in (0, 0.05, 0.2, 0.5, 1e9):
+        kernel = make(1, normalize, points=points)
         (layer,) = prune_points(kernel, threshold)
         left.append(kernel.n_points)
-        change.append(layer.change)
-        full = make(1, normalize, points=20).make_kernel().detach()
-        assert layer.change == pytest.approx(
-            float((kernel.make_kernel().detach() - full).norm() / full.norm())
-        )
-    assert left == sorted(left, reverse=True) and left[0] > left[1] > left[2] > 1
-    assert left[3] == 1
-    assert change == sorted(change)
+        change = float((kernel.make_kernel().detach() - full).norm() / full.norm())
+        assert layer.change == pytest.approx(change, abs=1e-15)
+        assert change <= max(threshold, 1e-15)
+    assert left == sorted(left, reverse=True) and left[-1] == 1
+    assert points == 3 or left[0] > left[2] > left[3] > 1
 
 
 @torch.no_grad()

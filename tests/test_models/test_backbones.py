@@ -4,13 +4,21 @@ import io
 
 import pytest
 import torch
+from kernels import FORMS, cfg_of
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from tolerances import assert_close
 from torch import nn
 
-from smpconv_mm.layers import switch_to_deploy
+from smpconv_mm.layers import (
+    Involution2d,
+    Kernel,
+    KernelConv,
+    resample,
+    switch_to_deploy,
+)
 from smpconv_mm.registry import MODELS
 
+RESNET = dict(depth=26, base_channels=16, stem_channels=32)
 # Small arguments and two input shapes for each backbone
 SMALL = {
     'SMPNet': (
@@ -25,7 +33,23 @@ SMALL = {
         dict(kernel_size=7, channels=[6, 8], stem_channels=6, n_points=4, dropout=0.1),
         [(2, 3, 9, 8), (1, 3, 7, 4)],
     ),
+    'RedNet': (dict(RESNET), [(2, 3, 64, 48), (1, 3, 37, 65)]),
+    'CedNet': (dict(RESNET), [(2, 3, 64, 48), (1, 3, 37, 65)]),
 }
+# Those that take kernel_cfg, and what their kernels are
+TAKES_KERNELS = {
+    'SMPNet': (2, 'depthwise', False),
+    'SMPTCN': (1, 'dense', True),
+    'SMPResNet': (2, 'dense', False),
+}
+PAIRS = [
+    (name, kernel)
+    for name, form in TAKES_KERNELS.items()
+    for kernel, *other in FORMS
+    if tuple(other) == form
+]
+# those that have one form only, and another name for the share of dropped paths
+RESNETS = ('RedNet', 'CedNet')
 MODELS.import_from_location()
 BACKBONES = [n for n, c in MODELS.module_dict.items() if issubclass(c, BaseBackbone)]
 
@@ -46,6 +70,9 @@ def build(name, **kwargs):
             nn.init.normal_(module.bias, std=0.1)
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
+        if isinstance(module, Involution2d):
+            # kernels grow with the input: with strange statistics it would explode
+            next(module.conv2.parameters()).data *= 0.1
     return backbone
 
 
@@ -101,12 +128,61 @@ def test_deploy_form_is_equal(name, dtype, tolerance):
         switch_to_deploy(backbone)
         for a, b in zip(backbone(x), expected):
             assert_close(a, b, tolerance)
+        if name in RESNETS:
+            return
         direct = MODELS.build(
             dict(type=f'smpconv_mm.{name}', **SMALL[name][0], deploy=True)
         ).to(dtype)
         direct.load_state_dict(backbone.state_dict(), strict=True)
         for a, b in zip(direct.eval()(x), expected):
             assert_close(a, b, tolerance)
+
+
+@pytest.mark.parametrize('name, kernel', PAIRS)
+def test_any_kernel(name, kernel):
+    """Trains, deploys to plain convolutions, survives its state dict resampled."""
+    cfg = cfg_of(kernel)
+    backbone = build(name, kernel_cfg=cfg).double()
+    kernels = [m for m in backbone.modules() if isinstance(m, Kernel)]
+    assert len(kernels) >= 3 and {type(k).__name__ for k in kernels} == {kernel}
+    for key, value in cfg.items():
+        if isinstance(value, int):
+            assert all(getattr(k, key) == value for k in kernels), key
+    x = inputs(name).double()
+    out = backbone(x)[-1]
+    torch.manual_seed(1)
+    (out * torch.randn_like(out)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in backbone.parameters())
+    assert all(p.grad.any() for k in kernels for p in k.parameters())
+    torch.optim.SGD(backbone.parameters(), lr=1e-3).step()
+    for module in kernels:
+        module.after_step()
+    backbone.eval()
+    with torch.no_grad():
+        trained = backbone(x)[-1]
+        other = build(name, kernel_cfg=cfg).double().eval()
+        other.load_state_dict(backbone.state_dict())
+        assert torch.equal(other(x)[-1], trained)
+        resample(backbone, 1.5)
+        expected = backbone(x)[-1]
+        assert not torch.equal(expected, trained)
+        resample(backbone, 1)
+        assert torch.equal(backbone(x)[-1], trained)
+        switch_to_deploy(backbone)
+        assert not any(isinstance(m, Kernel) for m in backbone.modules())
+        convs = [m for m in backbone.modules() if isinstance(m, KernelConv)]
+        assert len(convs) == len(kernels) and all(c.bias is not None for c in convs)
+        assert_close(backbone(x)[-1], trained, 1e-8)
+        direct = MODELS.build(
+            dict(
+                type=f'smpconv_mm.{name}',
+                **SMALL[name][0],
+                kernel_cfg=cfg,
+                deploy=True,
+            )
+        ).double()
+        direct.load_state_dict(backbone.state_dict())
+        assert torch.equal(direct.eval()(x)[-1], backbone(x)[-1])
 
 
 @pytest.mark.parametrize('name', BACKBONES)
@@ -151,7 +227,8 @@ def compile_whole(backbone, x, backend):
 @pytest.mark.parametrize('name', BACKBONES)
 @pytest.mark.parametrize('form', ['train', 'eval', 'deploy'])
 def test_compile_has_no_graph_break(name, form):
-    rate = 'drop_path_rate' if name == 'SMPNet' else 'dropout'
+    paths = name in ('SMPNet', *RESNETS)
+    rate = 'drop_path_rate' if paths else 'dropout'
     backbone = build(name, **{rate: 0.0}).train(form == 'train')
     if form == 'deploy':
         switch_to_deploy(backbone)

@@ -1,5 +1,7 @@
 """SMPTCN and SMPResNet: what the common tests of backbones do not say."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from tolerances import assert_close
 from torch import nn
 
 from smpconv_mm.datasets import Digits
-from smpconv_mm.layers import CausalConv1d, SMPKernel, switch_to_deploy
+from smpconv_mm.layers import CausalConv1d, SMPKernel, resample, switch_to_deploy
 from smpconv_mm.models import SMPTCN, LastTimeStep, SMPResNet
 from smpconv_mm.models.backbones.large_kernel import LargeKernelConv
 
@@ -151,6 +153,38 @@ class TestSamplingRate:
         assert set(net.state_dict()) == set(SMPTCN(**TCN).state_dict())
         net.sampling_rate = 1
         assert torch.equal(net(x)[0], expected)
+
+    @pytest.mark.parametrize('form', ['train', 'deploy'])
+    @pytest.mark.parametrize('rate', [0.3, 2, 128 / 161])
+    def test_is_part_of_the_state_dict(self, form, rate):
+        net = SMPTCN(**TCN).half().float().eval()
+        net.sampling_rate = rate
+        x = torch.randn(1, 2, 24)
+        if form == 'deploy':
+            switch_to_deploy(net)
+        expected, state = net(x)[0], copy.deepcopy(net.state_dict())
+        fresh = SMPTCN(**TCN, deploy=form == 'deploy').eval()
+        fresh.load_state_dict(state)
+        assert fresh.sampling_rate == rate
+        assert torch.equal(fresh(x)[0], expected)
+        if form == 'deploy':
+            return
+        # a rate that was given or assigned is what the inputs have
+        given, assigned = SMPTCN(**TCN, sampling_rate=1).eval(), SMPTCN(**TCN).eval()
+        assigned.sampling_rate = 1
+        for other in (given, assigned):
+            other.load_state_dict(state)
+            assert other.sampling_rate == 1
+            assert other.blocks[0].conv1.smp.conv.kernel_size == (24,)
+            assert other.state_dict()['_sampling_rate'].tolist() == [1, 1]
+        # files of earlier versions
+        older = {k: v for k, v in state.items() if not k.endswith(('_rate', '_size'))}
+        fresh = SMPTCN(**TCN).eval()
+        fresh.load_state_dict(older)
+        assert fresh.sampling_rate == 1
+        resample(fresh, rate)
+        assert fresh.sampling_rate == rate
+        assert torch.equal(fresh(x)[0], expected)
 
     def test_accuracy_at_other_rates(self):
         """Trained on digits at one rate, tested at half and twice that rate."""

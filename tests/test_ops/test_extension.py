@@ -81,3 +81,22 @@ except RuntimeError as error:
     )
     assert 'tensor(11250.)' in done.stdout, done.stderr
     assert "'cpp' cannot run" in done.stdout and 'not built' in done.stdout
+
+
+def test_library_by_the_ending_of_the_platform(tmp_path):
+    assert extension.find_library(tmp_path) == tmp_path / '_ext.so'
+    for ending in ('.dylib', '.pyd', '.so'):
+        path = tmp_path / f'_ext{ending}'
+        path.touch()
+        assert extension.find_library(tmp_path) == path
+
+
+def test_a_plan_ends_with_its_context(monkeypatch):
+    name = 'SMPCONV_MM_PLAN'
+    monkeypatch.delenv(name, raising=False)
+    with extension.use_plan('conv:warps=4'):
+        assert os.environ[name] == 'conv:warps=4'
+        with extension.use_plan('weight:splits=2'):
+            assert os.environ[name] == 'weight:splits=2'
+        assert os.environ[name] == 'conv:warps=4'
+    assert name not in os.environ

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from smpconv_mm.apis.benchmark import (
+    bandwidth,
     finish,
-    measure,
     options,
     passes,
     run,
@@ -78,12 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = start(parser, argv)
     print(args.dtype, f'batch {args.batch}')
-    source = torch.empty(64 * 2**20, device=args.device)
-    target = torch.empty_like(source)
-    copy = measure(partial(target.copy_, source), args.device, args.seconds)
-    speed = 2 * source.nbytes / copy  # bytes a ms
-    print(f'a copy reads and writes {speed / 1e9:.2f} TB/s')
-    del source, target
+    speed = bandwidth(args.device)
+    print(f'a copy moves {speed / 1e6:.0f} GB/s')
 
     def prepare(case, contender):
         (channels, side, k), (conv, layout) = case, contender

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         '--threshold',
         type=float,
         default=0.0,
-        help='drop points whose effect on their kernel is at most this (0 to 1)',
+        help='largest change of a kernel, over its norm (0.1: a tenth)',
     )
     parser.add_argument(
         '--no-validate', action='store_true', help='do not measure accuracy'

@@ -1,5 +1,5 @@
 # Twelve epochs of COCO; AdamW at 1e-4 for 8 GPUs x 2 images.
-_base_ = './smp_adamw.py'
+_base_ = './adamw.py'
 
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 param_scheduler = [

@@ -1,6 +1,6 @@
 # Thirty epochs of data of any size. The learning rate is that of 64 images a step
 # and follows the batch that is used; warm-up and cosine are counted in epochs.
-_base_ = './smp_adamw.py'
+_base_ = './adamw.py'
 
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [

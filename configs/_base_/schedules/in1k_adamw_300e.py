@@ -1,6 +1,6 @@
 # The published recipe: AdamW at 4e-3 for 2048 images a step, ten epochs of
 # warm-up from 0, then half a cosine to 1e-6. float32 throughout, no clipping.
-_base_ = './smp_adamw.py'
+_base_ = './adamw.py'
 
 # 4 GPUs x 256 images x 2 = 2048
 optim_wrapper = dict(accumulative_counts=2)

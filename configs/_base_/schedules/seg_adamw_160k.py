@@ -1,5 +1,5 @@
 # 160,000 iterations of AdamW at 1e-4 for 4 GPUs x 4 images.
-_base_ = './smp_adamw.py'
+_base_ = './adamw.py'
 
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 param_scheduler = [

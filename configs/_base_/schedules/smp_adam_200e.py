@@ -6,7 +6,7 @@
 # the base rate b at its last step W to b (W + 1) / W at the first step of the
 # cosine; ours from b / 1e6 to b at step W - 1. The rates differ by less than
 # 2 b / W. And it stops after 100 epochs that were worse than the best.
-_base_ = './smp_adamw.py'
+_base_ = ['./adamw.py', './smp_rules.py']
 
 optim_wrapper = dict(
     optimizer=dict(
@@ -16,7 +16,8 @@ optim_wrapper = dict(
         betas=(0.9, 0.999),
         eps=1e-8,
         weight_decay=1e-5,
-    )
+    ),
+    paramwise_cfg=dict(custom_keys=_base_.smp_rules),
 )
 param_scheduler = [
     dict(

@@ -47,7 +47,7 @@ Tensor forward(
   dispatch(kOp, input, [&](auto zero, auto sum) {
     using S = decltype(zero);
     involution::output<S, decltype(sum)>(
-        Map<S>(input), involution::Kernels<S>(weight), Map<S>(output), a, s);
+        Map<S>(input), involution::Weight<S>(weight), Map<S>(output), a, s);
   });
   return output;
 }
@@ -68,7 +68,7 @@ Tensor input_gradient(
   dispatch(kOp, grad, [&](auto zero, auto sum) {
     using S = decltype(zero);
     involution::input_gradient<S, decltype(sum)>(
-        Map<S>(grad), involution::Kernels<S>(weight), Map<S>(output), a, s);
+        Map<S>(grad), involution::Weight<S>(weight), Map<S>(output), a, s);
   });
   return output;
 }
@@ -88,7 +88,7 @@ Tensor weight_gradient(
   dispatch(kOp, input, [&](auto zero, auto sum) {
     using S = decltype(zero);
     involution::weight_gradient<S, decltype(sum)>(
-        Map<S>(input), Map<S>(grad), involution::Kernels<S>(output), a, s);
+        Map<S>(input), Map<S>(grad), involution::Weight<S>(output), a, s);
   });
   return output;
 }

@@ -88,11 +88,11 @@ class RowLayout {
 
 // The weight or its gradient, (images, groups, K, K, rows, columns) of any strides.
 template <typename S>
-struct Kernels {
+struct Weight {
   S* data;
   int64_t strides[6];
 
-  explicit Kernels(const torch::stable::Tensor& t) : data(static_cast<S*>(t.data_ptr())) {
+  explicit Weight(const torch::stable::Tensor& t) : data(static_cast<S*>(t.data_ptr())) {
     for (int d = 0; d < 6; ++d) strides[d] = t.stride(d);
   }
 
@@ -181,7 +181,7 @@ void with_inputs(
 
 template <typename S, typename T>
 void output(
-    const Map<S>& input, const Kernels<S>& weight, const Map<S>& output, const Options& a,
+    const Map<S>& input, const Weight<S>& weight, const Map<S>& output, const Options& a,
     const Sizes& s) {
   const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);
@@ -206,7 +206,7 @@ void output(
 
 template <typename S, typename T>
 void weight_gradient(
-    const Map<S>& input, const Map<S>& grad, const Kernels<S>& output, const Options& a,
+    const Map<S>& input, const Map<S>& grad, const Weight<S>& output, const Options& a,
     const Sizes& s) {
   const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);
@@ -233,7 +233,7 @@ void weight_gradient(
 
 template <typename S, typename T>
 void input_gradient(
-    const Map<S>& grad, const Kernels<S>& weight, const Map<S>& output, const Options& a,
+    const Map<S>& grad, const Weight<S>& weight, const Map<S>& output, const Options& a,
     const Sizes& s) {
   const RowLayout layout(a, s.width, s.columns, s.k, involution_kernels<T>().lanes);
   const int64_t pitch = layout.pitch, bytes = s.members * layout.size() * sizeof(T);

@@ -3,36 +3,43 @@
 // for each instruction set, see isa.h.
 namespace ISA {
 
-template <typename T, int N>
-TARGET void line_tile(
-    T* out_, int64_t out_step, const T* taps_, const int64_t* offsets, int64_t count,
-    const T* x_, int64_t step) {
+// For the columns I of a tile; folds, as a loop over an array takes it to memory.
+template <typename T, int... I>
+TARGET inline __attribute__((always_inline)) void line_tile(
+    std::integer_sequence<int, I...>, T* out_, int64_t out_step, const T* taps_,
+    const int64_t* offsets, int64_t count, const T* x_, int64_t step) {
   using V = typename Vector<T>::type;
   V* out = reinterpret_cast<V*>(out_);
   const V* taps = reinterpret_cast<const V*>(taps_);
   const V* x = reinterpret_cast<const V*>(x_);
-  V sum[N] = {};
-  if (step == 1) {
-    for (int64_t s = 0; s < count; ++s) {
-      const V tap = taps[s];
-      const V* at = x + offsets[s];
-      for (int i = 0; i < N; ++i) sum[i] += tap * at[i];
-    }
-  } else {
-    for (int64_t s = 0; s < count; ++s) {
-      const V tap = taps[s];
-      const V* at = x + offsets[s];
-      for (int i = 0; i < N; ++i, at += step) sum[i] += tap * *at;
-    }
+  V sum[] = {(static_cast<void>(I), V{})...};
+  for (int64_t s = 0; s < count; ++s) {
+    const V tap = taps[s];
+    const V* at = x + offsets[s];
+    ((sum[I] += tap * at[I * step]), ...);
   }
-  for (int i = 0; i < N; ++i) out[i * out_step] = sum[i];
+  ((out[I * out_step] = sum[I]), ...);
+}
+
+template <typename T, int N>
+TARGET void line_tile(
+    T* out, int64_t out_step, const T* taps, const int64_t* offsets, int64_t count,
+    const T* x, int64_t step) {
+  constexpr auto all = std::make_integer_sequence<int, N>();
+  if (step == 1) {  // a constant, for fewer additions
+    line_tile(all, out, out_step, taps, offsets, count, x, 1);
+  } else {
+    line_tile(all, out, out_step, taps, offsets, count, x, step);
+  }
 }
 
 template <typename T, int... I>
 TARGET void line_row(
     std::integer_sequence<int, I...>, T* out, int64_t out_step, int64_t columns,
     const T* taps, const int64_t* offsets, int64_t count, const T* x, int64_t step) {
-  static constexpr decltype(&line_tile<T, 1>) tiles[] = {&line_tile<T, I + 1>...};
+  using Tile = void (*)(
+      T*, int64_t, const T*, const int64_t*, int64_t, const T*, int64_t);
+  static constexpr Tile tiles[] = {&line_tile<T, I + 1>...};
   constexpr int64_t lanes = BYTES / sizeof(T);
   const int64_t parts = (columns + TILE - 1) / TILE;
   for (int64_t part = 0; part < parts; ++part) {

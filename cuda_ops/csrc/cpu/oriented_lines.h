@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <map>
+#include <memory>
 #include <vector>
 
 #define KERNELS_HEADER "line_kernel.h"
@@ -108,13 +109,13 @@ inline Lines make_lines(
   return found;
 }
 
-// Copies `count` numbers, where the count is known to the compiler.
-template <int N = 1, typename S, typename T>
-void copy_few(int64_t count, const S* from, T* to) {
-  if constexpr (N <= 16) {
-    if (count != N) return copy_few<N + 1>(count, from, to);
-    for (int l = 0; l < N; ++l) to[l] = static_cast<T>(from[l]);
+// Calls body with a number of 1 to 16 as a constant.
+template <int N = 1, typename F>
+void with_count(int64_t count, const F& body) {
+  if constexpr (N < 16) {
+    if (count != N) return with_count<N + 1>(count, body);
   }
+  body(std::integral_constant<int, N>());
 }
 
 // A row of the maps of a block to out[column][lane].
@@ -126,6 +127,7 @@ void pack_row(
     const S* from = map.at(image, block.first, row, 0);
     return with_lanes(lanes, [&](auto count) {
       for (int64_t j = 0; j < map.columns; ++j, out += count, from += map.column_stride) {
+        __builtin_prefetch(from + 16 * map.column_stride);
         read_line(from, 1, count, out, 1);
       }
     });
@@ -147,18 +149,22 @@ void unpack_row(
     with_lanes(lanes, [&](auto count) {
       T* at = in;
       for (int64_t j = 0; j < map.columns; ++j, at += count) {
-        for (int l = 0; l < count; ++l) at[l] += shift[l];
+        T values[count];
+        for (int l = 0; l < count; ++l) values[l] = at[l] + shift[l];
+        std::copy_n(values, int(count), at);
       }
     });
   }
   if (block.first >= 0 && map.channel_stride == 1) {
-    const int64_t count = block.end - block.begin;
-    S* to = map.at(image, block.first + block.begin, row, 0);
-    const T* from = in + block.begin;
-    for (int64_t j = 0; j < map.columns; ++j, from += lanes, to += map.column_stride) {
-      copy_few(count, from, to);
-    }
-    return;
+    return with_count(block.end - block.begin, [&](auto count) {
+      S* to = map.at(image, block.first + block.begin, row, 0);
+      const T* from = in + block.begin;
+      for (int64_t j = 0; j < map.columns; ++j, from += lanes, to += map.column_stride) {
+        S values[count];
+        for (int l = 0; l < count; ++l) values[l] = static_cast<S>(from[l]);
+        std::copy_n(values, int(count), to);
+      }
+    });
   }
   const int64_t begin = block.first < 0 ? 0 : block.begin;
   for (size_t l = 0; l < block.channels.size(); ++l) {
@@ -184,20 +190,47 @@ void pack_taps(const Map<S>& weight, const Block& block, int64_t lanes, T* value
   }
 }
 
-// Rows of a block's maps with columns of zeros on both sides, and pixels on them.
+// Memory that grows as it must, and is kept for the next task.
 template <typename T>
-struct Window {
-  int64_t margin, pitch, lanes;
-  Scratch<T> rows;
-
-  Window(int64_t width, int64_t margin, int64_t count, int64_t lanes)
-      : margin(margin), pitch(width + 2 * margin), lanes(lanes),
-        rows(count * pitch * lanes) {
-    std::fill_n(rows.get(), count * pitch * lanes, T(0));
+class Room {
+ public:
+  T* get(int64_t size) {
+    if (size > size_) {
+      memory_.reset(new Scratch<T>(size));
+      size_ = size;
+    }
+    return memory_->get();
   }
 
-  // The place of (row, column 0), rows counted from the first in the window.
-  T* at(int64_t row) const { return rows.get() + (row * pitch + margin) * lanes; }
+ private:
+  std::unique_ptr<Scratch<T>> memory_;
+  int64_t size_ = -1;
+};
+
+// Rows of a block's maps, with columns of zeros on both sides.
+template <typename T>
+struct Window {
+  int64_t pitch, margin, lanes;
+  T* start;
+
+  template <typename S>
+  Window(
+      Room<T>& room, const Map<S>& map, const Block& block, int64_t image, int64_t first,
+      int64_t last, int64_t margin, int64_t lanes)
+      : pitch(map.columns + 2 * margin), margin(margin), lanes(lanes),
+        start(room.get(std::max<int64_t>(0, last - first) * pitch * lanes)) {
+    const bool partly = block.first < 0 || map.channel_stride != 1;
+    for (int64_t i = first; i < last; ++i) {
+      T* row = at(i - first) - margin * lanes;
+      // lanes without a channel are summed, too
+      std::fill_n(row, (partly ? pitch : margin) * lanes, T(0));
+      std::fill_n(row + (pitch - margin) * lanes, margin * lanes, T(0));
+      pack_row(map, block, image, i, lanes, row + margin * lanes);
+    }
+  }
+
+  // The place of (row, column 0), rows counted from the first.
+  T* at(int64_t row) const { return start + (row * pitch + margin) * lanes; }
 };
 
 // Pixels in the order in which their rows ascend or descend, with places in a window.
@@ -245,20 +278,18 @@ void forward(
   const double cycles = output.rows * row_cycles(output.columns, weight.columns) / parts;
   const int64_t tasks = blocks * input.images * parts;
   parallel_for(tasks, cycles, [&](int64_t begin, int64_t end) {
+    Room<T> maps;
     for (int64_t task = begin; task < end; ++task) {
-      const Block& block = lines.blocks[task / (input.images * parts)];
+      const Block& block = lines.blocks[task % blocks];
       const auto& pixels = block.direction->pixels;
-      const int64_t image = task / parts % input.images;
-      const int64_t from = output.rows * (task % parts) / parts;
-      const int64_t to = output.rows * (task % parts + 1) / parts;
+      const int64_t image = task / (blocks * parts), part = task / blocks % parts;
+      const int64_t from = output.rows * part / parts;
+      const int64_t to = output.rows * (part + 1) / parts;
       const int64_t up = reach(*block.direction, false);
       const int64_t first = std::max<int64_t>(0, from * stride - up);
       const int64_t last = std::min(height, (to - 1) * stride + up + 1);
       const Window<T> window(
-          input.columns, reach(*block.direction, true), last - first, lanes);
-      for (int64_t i = first; i < last; ++i) {
-        pack_row(input, block, image, i, lanes, window.at(i - first));
-      }
+          maps, input, block, image, first, last, reach(*block.direction, true), lanes);
       Scratch<T> taps(pixels.size() * lanes), out(output.columns * lanes), shift(lanes);
       pack_taps(weight, block, lanes, taps.get());
       std::fill_n(shift.get(), lanes, T(0));
@@ -312,21 +343,18 @@ void input_gradient(
   const double cycles = height * row_cycles(width, weight.columns / stride) / parts;
   const int64_t tasks = blocks * grad.images * parts;
   parallel_for(tasks, cycles, [&](int64_t begin, int64_t end) {
+    Room<T> maps;
     for (int64_t task = begin; task < end; ++task) {
-      const Block& block = lines.blocks[task / (grad.images * parts)];
+      const Block& block = lines.blocks[task % blocks];
       const Direction& direction = *block.direction;
-      const int64_t image = task / parts % grad.images;
-      const int64_t from = height * (task % parts) / parts;
-      const int64_t to = height * (task % parts + 1) / parts;
+      const int64_t image = task / (blocks * parts), part = task / blocks % parts;
+      const int64_t from = height * part / parts, to = height * (part + 1) / parts;
       const int64_t up = reach(direction, false);
       const int64_t first = std::max<int64_t>(0, (from - up) / stride);
       const int64_t last = std::min(grad.rows, (to - 1 + up) / stride + 1);
       const Window<T> window(
-          grad.columns, reach(direction, true) / stride + 1,
-          std::max<int64_t>(0, last - first), lanes);
-      for (int64_t i = first; i < last; ++i) {
-        pack_row(grad, block, image, i, lanes, window.at(i - first));
-      }
+          maps, grad, block, image, first, last, reach(direction, true) / stride + 1,
+          lanes);
       const int64_t count = direction.pixels.size();
       Scratch<T> taps(count * lanes), chosen(count * lanes), out(width * lanes);
       pack_taps(weight, block, lanes, taps.get());
@@ -375,19 +403,17 @@ void weight_gradient(
   const int64_t shares = input.images * parts;
   Scratch<T> sums(blocks * shares * taps * lanes);
   parallel_for(blocks * shares, cycles, [&](int64_t begin, int64_t end) {
+    Room<T> maps;
     for (int64_t task = begin; task < end; ++task) {
-      const Block& block = lines.blocks[task / shares];
-      const int64_t image = task / parts % input.images;
-      const int64_t from = grad.rows * (task % parts) / parts;
-      const int64_t to = grad.rows * (task % parts + 1) / parts;
+      const Block& block = lines.blocks[task % blocks];
+      const int64_t image = task / (blocks * parts), part = task / blocks % parts;
+      const int64_t from = grad.rows * part / parts;
+      const int64_t to = grad.rows * (part + 1) / parts;
       const int64_t up = reach(*block.direction, false);
       const int64_t first = std::max<int64_t>(0, from * stride - up);
       const int64_t last = std::min(height, (to - 1) * stride + up + 1);
       const Window<T> window(
-          input.columns, reach(*block.direction, true), last - first, lanes);
-      for (int64_t i = first; i < last; ++i) {
-        pack_row(input, block, image, i, lanes, window.at(i - first));
-      }
+          maps, input, block, image, first, last, reach(*block.direction, true), lanes);
       Path path;
       for (const Pixel& p : block.direction->pixels) {
         path.rows.push_back(p.row);
@@ -409,9 +435,9 @@ void weight_gradient(
   });
   for (int64_t b = 0; b < blocks; ++b) {
     const Block& block = lines.blocks[b];
-    T* total = sums.get() + b * shares * taps * lanes;
+    T* total = sums.get() + b * taps * lanes;
     for (int64_t share = 1; share < shares; ++share) {
-      const T* more = total + share * taps * lanes;
+      const T* more = total + share * blocks * taps * lanes;
       for (int64_t i = 0; i < taps * lanes; ++i) total[i] += more[i];
     }
     const int64_t begin = block.first < 0 ? 0 : block.begin;

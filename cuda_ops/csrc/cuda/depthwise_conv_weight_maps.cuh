@@ -18,32 +18,29 @@ constexpr int kWeightHead = 32;   // bytes of shared memory before all else
 // How the threads of a block copy a map: so many copies make a row, so many rows and
 // members are copied at once.
 struct WeightCopy {
-  int vectors, rows, members;
+  int vectors, rows, members;  // members: divides those of a stage
 };
 
-// Blocks on a processor, at least: 128 registers a thread for two, 80 for three. From
-// sm_100 on the compiler needs a few more.
-template <typename T, int Eighths>
-constexpr int kWeightBlocks =
+// From sm_100 on the compiler needs more registers for the same code.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-    1;
+constexpr bool kNewCompiler = true;
 #else
-    std::is_same<T, float>::value ? 1 : Eighths <= 2 ? 3 : 2;
+constexpr bool kNewCompiler = false;
 #endif
 
 struct WeightTile {
   int segments, segment;  // of an image; rows of the output's gradient of a segment
   int parts;              // 16 members each, that are in shared memory at once
-  int channels;           // of a block
   int jobs, splits;       // job: the rows of `parts` parts; a block does split, + splits..
   int column_segments;    // of a map
   int chunk;              // rows of the output's gradient of a stage
   int ahead;              // stages that are loaded while one is computed
   int rows, grad_rows;    // of the rings
+  int row_pitch, grad_row_pitch;  // elements from a row of a ring to the next
   int row_blocks;         // that share the rows of the kernel
   int groups, phases;     // warps: a group has some rows of the kernel, a phase some
                           // rows of the output's gradient
-  int vector;             // elements of a copy; 0: pairs of whole maps, see load_pairs
+  int vector;             // elements of a copy
   WeightCopy copy, grad_copy;
   int shared;             // bytes
 };
@@ -51,7 +48,7 @@ struct WeightTile {
 // The share of a block.
 struct WeightBlock {
   int first_job, split;          // split: the block's share of the sum of its channels
-  int first_channel, left;       // left: first column of x
+  int channel, left;             // left: first column of x
   int first_u, pairs, last_u;    // rows of the kernel, and how many pairs they are
   int lowest, highest;           // rows of x, from a segment's first row, that it needs
 
@@ -62,7 +59,7 @@ struct WeightBlock {
     first_job = split % splits;
     left = split / splits * columns;
     rest /= all_splits;
-    first_channel = rest / blocks * t.channels;
+    channel = rest / blocks;
     const unsigned row_block = rest % blocks, all_pairs = s.kernel_height / 2 + 1;
     const int first_pair = row_block * all_pairs / blocks, padding = s.kernel_height / 2;
     pairs = (row_block + 1) * all_pairs / blocks - first_pair;
@@ -77,14 +74,13 @@ struct WeightBlock {
 
 // The share of a warp in the work of a block.
 struct WeightWarp {
-  int index, group, phase, channel;
+  int index, group, phase;
 
   __device__ WeightWarp(int thread, const WeightTile& t) {
     const unsigned groups = t.groups, phases = t.phases;
     const unsigned warp = __shfl_sync(~0u, thread / kWarpSize, 0);  // known to be uniform
     index = warp;
-    phase = warp / groups % phases;
-    channel = warp / groups / phases;
+    phase = warp / groups;
     // neighbouring warps, on different quarters of a processor, have different rows
     group = (warp + phase * larger(1, groups / phases)) % groups;
   }
@@ -116,7 +112,8 @@ template <typename T>
 struct WeightRowsToLoad {
   WeightColumns<T> from;
   typename WeightNumbers<T>::Element* to;  // slot 0; first column
-  int low, pitch, ring;
+  int place;                               // of this thread
+  int low, pitch, row_pitch, part_pitch, ring;
   int slot, first, rows;                   // rows [first, first + rows)
 };
 
@@ -149,6 +146,57 @@ __device__ __forceinline__ void store_numbers(
   }
 }
 
+// Copies a row of every `step`-th member from first on, of which the first is at `from`
+// and the next are `stride` further; members from `valid` on become 0.
+template <int Batch, int Vector, typename T>
+__device__ __forceinline__ void load_members(typename WeightNumbers<T>::Element* to,
+                                             int pitch, int low, const T* from,
+                                             int64_t stride, int first, int step,
+                                             int valid, int members) {
+  if constexpr (WeightNumbers<T>::kParts == 1 && Vector > 1) {
+    unsigned address = shared_address(to);
+#pragma unroll 4
+    for (int member = first; member < members; member += step) {
+      copy_async_or_zero<Vector * int(sizeof(T))>(address, from, member < valid);
+      address += pitch * int(sizeof(T));
+      from += stride;
+    }
+  } else {
+    for (int member = first; member < members; member += Batch * step) {
+      Numbers<T, Vector> numbers[Batch];
+#pragma unroll
+      for (int i = 0; i < Batch; ++i)
+        numbers[i] = member + i * step < valid
+                         ? *reinterpret_cast<const Numbers<T, Vector>*>(from + i * stride)
+                         : Numbers<T, Vector>{};
+#pragma unroll
+      for (int i = 0; i < Batch; ++i)
+        if (member + i * step < members) store_numbers(to + i * pitch, low, numbers[i]);
+      to += Batch * pitch;
+      from += Batch * stride;
+    }
+  }
+}
+
+// What a thread copies: columns from `column` on of rows row, row + copy.rows, .. of
+// members member, member + copy.members, ..; kept in shared memory, packed.
+struct WeightPlace {
+  int column, row, member;  // member: -1 if it copies nothing
+
+  __device__ WeightPlace(const WeightCopy& copy, int vector, int columns) {
+    const int rest = unsigned(threadIdx.x) / unsigned(copy.vectors);
+    column = (int(threadIdx.x) - rest * copy.vectors) * vector;
+    member = unsigned(rest) / unsigned(copy.rows);
+    row = rest - member * copy.rows;
+    if (member >= copy.members || column >= columns) member = -1;
+  }
+  explicit __device__ WeightPlace(int packed)
+      : column(packed & 255), row(packed >> 8 & 255), member(packed >> 16) {}
+  __device__ int packed() const {
+    return column | row << 8 | int(unsigned(member) << 16);
+  }
+};
+
 // Copies the rows of the members from first_member on; what lies outside of the map
 // becomes 0. A thread copies the same columns of every copy.members-th member; where a
 // copy passes through registers, `Batch` of them are under way.
@@ -156,51 +204,29 @@ template <int Batch, int Vector, typename T>
 __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
                                           const WeightCopy& copy, int first_member,
                                           const ConvShape& s, const WeightTile& t) {
-  using Element = typename WeightNumbers<T>::Element;
-  constexpr bool kAsync = WeightNumbers<T>::kParts == 1 && Vector > 1;
-  constexpr int kBatch = kAsync ? 1 : Batch;
-  const int members = kMembers * t.parts;
-  const int rest = unsigned(threadIdx.x) / unsigned(copy.vectors);
-  const int column = (int(threadIdx.x) - rest * copy.vectors) * Vector;
-  const int own_member = unsigned(rest) / unsigned(copy.rows);
-  if (own_member >= copy.members || column >= w.from.columns) return;
+  const int members = kMembers * t.parts, step = copy.members;
+  const WeightPlace place(w.place);
+  const int own = place.member, column = place.column;
+  if (own < 0) return;
   const int64_t stride = int64_t(s.channels) * s.height * s.width;
-  const int64_t step = copy.members * stride;
-  const int valid = smaller(members, s.batch - first_member);
-  for (int r = rest - own_member * copy.rows; r < w.rows; r += copy.rows) {
-    const int at = wrapped(w.slot + r, w.ring);
-    Element* to = w.to + (at * members + own_member) * w.pitch + column;
-    const T* from = w.from.map + (first_member + own_member) * stride +
-                    int64_t(w.first + r) * s.width + column;
-    for (int member = own_member; member < members; member += kBatch * copy.members) {
-      Numbers<T, Vector> numbers[kBatch];
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int m = member + i * copy.members;
-        const T* source = from + i * step;
-        bool inside = m < valid;
-        if (t.segments > 1) {
-          const int all = first_member + m, segment = unsigned(all) / unsigned(s.batch);
-          const int row = segment * t.segment + w.first + r;
-          inside = m < members && segment < t.segments && row >= 0 && row < s.height;
-          source = w.from.map + (all - segment * s.batch) * stride + int64_t(row) * s.width +
-                   column;
-        }
-        if constexpr (!kAsync) {
-          numbers[i] = inside ? *reinterpret_cast<const Numbers<T, Vector>*>(source)
-                              : Numbers<T, Vector>{};
-        } else {
-          copy_async_or_zero<Vector * int(sizeof(T))>(shared_address(to), source, inside);
-        }
+  for (int r = place.row; r < w.rows; r += copy.rows) {
+    auto* to = w.to + wrapped(w.slot + r, w.ring) * w.row_pitch + own * w.pitch + column;
+    const T* from = w.from.map + column;
+    if (t.segments == 1) {
+      from += (first_member + own) * stride + int64_t(w.first + r) * s.width;
+      load_members<Batch, Vector>(to, step * w.pitch, w.low, from, step * stride, own, step,
+                                  s.batch - first_member, members);
+    } else {
+      for (int member = own; member < members; member += step) {
+        const int all = first_member + member, segment = unsigned(all) / unsigned(s.batch);
+        const int row = segment * t.segment + w.first + r;
+        const bool inside = segment < t.segments && row >= 0 && row < s.height;
+        load_members<1, Vector>(to, 0, w.low,
+                                from + (all - segment * s.batch) * stride +
+                                    int64_t(row) * s.width,
+                                0, 0, 1, inside, 1);
+        to += step * w.pitch;
       }
-      if constexpr (!kAsync) {
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i)
-          if (member + i * copy.members < members)
-            store_numbers(to + i * copy.members * w.pitch, w.low, numbers[i]);
-      }
-      from += kBatch * step;
-      to += kBatch * copy.members * w.pitch;
     }
   }
 }
@@ -220,14 +246,50 @@ __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
   }
 }
 
-// Whole maps of an odd width: those of t.channels channels are one stretch of memory,
+// As load_rows, of `parts` parts from first_part on, each as w.part_pitch has it.
+template <int Batch, int Vector, typename T>
+__device__ __forceinline__ void load_parts(const WeightRowsToLoad<T>& w,
+                                           const WeightCopy& copy, int first_part,
+                                           int parts, const ConvShape& s) {
+  const WeightPlace place(copy, Vector, s.width);
+  const int own = place.member, step = copy.members, column = place.column;
+  if (own < 0) return;
+  const int64_t stride = int64_t(s.channels) * s.height * s.width;
+  for (int r = place.row; r < w.rows; r += copy.rows) {
+    auto* to = w.to + r * w.row_pitch + own * w.pitch + column;
+    for (int part = first_part; part < first_part + parts; ++part) {
+      const T* from = w.from.map + (part * kMembers + own) * stride + r * s.width + column;
+      load_members<Batch, Vector>(to, step * w.pitch, w.low, from, step * stride, own, step,
+                                  s.batch - part * kMembers, kMembers);
+      to += w.part_pitch;
+    }
+  }
+}
+
+template <int Batch, typename T>
+__device__ __forceinline__ void load_parts(const WeightRowsToLoad<T>& w,
+                                           const WeightCopy& copy, int first_part,
+                                           int parts, int vector, const ConvShape& s) {
+  if (vector == 4) {
+    load_parts<Batch, 4>(w, copy, first_part, parts, s);
+  } else if (vector == 2) {
+    load_parts<Batch, 2>(w, copy, first_part, parts, s);
+  } else if (vector == 1) {
+    load_parts<Batch, 1>(w, copy, first_part, parts, s);
+  } else if constexpr (sizeof(T) == 2) {
+    load_parts<Batch, 8>(w, copy, first_part, parts, s);
+  }
+}
+
+// Whole maps of an odd width: those of `channels` channels are one stretch of memory,
 // copied as pairs of numbers, `Batch` of them under way. copy.vectors is their number.
 template <int Batch, typename T>
 __device__ __forceinline__ void load_pairs(const WeightRowsToLoad<T>& w,
-                                           const WeightCopy& copy, int first_member,
-                                           const ConvShape& s, const WeightTile& t) {
+                                           const WeightCopy& copy, int first_part,
+                                           int parts, const ConvShape& s) {
   static_assert(sizeof(T) == 2, "a pair is a word");
-  const int area = s.height * s.width, members = kMembers * t.parts;
+  const int area = s.height * s.width, members = kMembers * parts;
+  const int first_member = kMembers * first_part;
   const int valid = smaller(members, s.batch - first_member);
   const int64_t stride = int64_t(s.channels) * area;
   int member = unsigned(threadIdx.x) / unsigned(copy.vectors);
@@ -237,9 +299,8 @@ __device__ __forceinline__ void load_pairs(const WeightRowsToLoad<T>& w,
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
     const int channel = unsigned(first + e) / unsigned(area), at = first + e - channel * area;
-    const int row = unsigned(at) / unsigned(s.width), slot = wrapped(w.slot + row, w.ring);
-    to[e] = w.to + at - row * s.width +
-            (slot * t.channels + channel) * members * w.pitch;
+    const int row = unsigned(at) / unsigned(s.width);
+    to[e] = w.to + at - row * s.width + row * w.row_pitch + channel * parts * w.part_pitch;
   }
   for (; member < members; member += Batch * copy.members) {
     Pair<T> pairs[Batch];
@@ -254,20 +315,69 @@ __device__ __forceinline__ void load_pairs(const WeightRowsToLoad<T>& w,
     for (int i = 0; i < Batch; ++i) {
       const int m = member + i * copy.members;
       if (m >= members) break;
-      to[0][m * w.pitch] = pairs[i].value[0];
-      to[1][m * w.pitch] = pairs[i].value[1];
+      const int at = m / kMembers * w.part_pitch + m % kMembers * w.pitch;
+      to[0][at] = pairs[i].value[0];
+      to[1][at] = pairs[i].value[1];
     }
   }
 }
 
 // Columns of every line of a ring become 0: those beside the map, which no copy meets.
 template <typename Element>
-__device__ __forceinline__ void zero_columns(Element* to, int lines, int pitch, int from,
-                                             int until) {
+__device__ __forceinline__ void zero_columns(Element* to, int rows, int row_pitch,
+                                             int lines, int pitch, int from, int until) {
   if (from >= until) return;
-  for (int line = threadIdx.x; line < lines; line += blockDim.x)
+  for (int i = threadIdx.x; i < rows * lines; i += blockDim.x) {
+    const int row = unsigned(i) / unsigned(lines), line = i - row * lines;
     for (int column = from; column < until; ++column)
-      to[line * pitch + column] = from_float<Element>(0.f);
+      to[row * row_pitch + line * pitch + column] = from_float<Element>(0.f);
+  }
+}
+
+// Sums the diagonals of sums of products: of the columns of g that they have in common,
+// those of each follow each other in a row, a place further left than of the one before.
+// A tile's upper and lower half go into two rows of `taps`.
+template <int Tiles, int Offsets>
+__device__ __forceinline__ void sum_diagonals(const float (&sum)[Tiles][Offsets][4],
+                                              float* skewed, float* taps) {
+  constexpr int kLine = 8 * Offsets + 7, kSkewed = 8 * Offsets + 13;
+  const int lane = threadIdx.x % kWarpSize;
+  for (int k = lane; k < 2 * 8 * kSkewed; k += kWarpSize) skewed[k] = 0.f;
+#pragma unroll
+  for (int m = 0; m < Tiles; ++m) {
+    __syncwarp();
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const int j = lane % 4 * 2 + r % 2;
+      float* to = skewed + (r / 2 * 8 + j) * kSkewed + lane / 4 + 7 - j;
+#pragma unroll
+      for (int k = 0; k < Offsets; ++k) to[8 * k] = sum[m][k][r];
+    }
+    __syncwarp();
+    for (int k = lane; k < kLine; k += kWarpSize)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float total = 0.f;
+#pragma unroll
+        for (int j = 0; j < 8; ++j) total += skewed[(half * 8 + j) * kSkewed + k];
+        taps[(2 * m + half) * kLine + k] = total;
+      }
+  }
+}
+
+// Writes a row of a kernel's gradient, a warp's work: tap v is `sum(v + first)` if that
+// place of the line of `line` places is there.
+template <typename T, typename Sum>
+__device__ __forceinline__ void store_taps(T* output, float* partial, int64_t row,
+                                           int width, int first, int line, Sum sum) {
+  for (int v = threadIdx.x % kWarpSize; v < width; v += kWarpSize) {
+    const int k = v + first;
+    const float total = k >= 0 && k < line ? sum(k) : 0.f;
+    if (partial != nullptr)
+      partial[row * width + v] = total;
+    else
+      output[row * width + v] = from_float<T>(total);
+  }
 }
 
 }  // namespace smpconv_mm

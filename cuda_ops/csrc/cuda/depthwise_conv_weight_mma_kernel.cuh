@@ -31,7 +31,11 @@ struct WeightForm {
   static constexpr int kPairs =
       Reach > 2 ? 2 : Eighths == 1 || (Eighths == 4 && Reach == 1) ? 7 : 4;
   static constexpr int kSteps = Reach > 2 ? 1 : 2;
+  // blocks on a processor, at least: 128 registers a thread for two, 80 for three
+  static constexpr int kBlocks = kParts == 2 ? 1 : Eighths == 2 ? 3 : 2;
   static constexpr int kTogether = Beside > 0 ? 2 : 4;
+  // copies through registers that are under way; as many as there are registers for
+  static constexpr int kBatch = kParts == 2 ? 8 : Eighths == 2 || Reach > 2 ? 2 : 4;
   // elements of a member's row; ldmatrix has no conflicts where it is odd in eighths
   static constexpr int kPitch = 8 * ((kParts * Eighths) | 1);
   static constexpr int kGradPitch = 8 * ((kParts * kGradEighths) | 1);
@@ -44,10 +48,11 @@ struct WeightForm {
   }
 };
 
-// A block sums the taps of `channels` channels over its jobs, into `output` or, where
+// A block sums the taps of a channel over its jobs, into `output` or, where
 // blocks share them, into partial[split][channel].
 template <typename T, int Eighths, int Reach, int Beside>
-__global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eighths>)
+__global__ void __launch_bounds__(kWeightWarps* kWarpSize,
+                                  kNewCompiler ? 1 : WeightForm<T, Eighths, Reach, Beside>::kBlocks)
     weight_mma_kernel(const T* input, const T* grad, T* output, float* partial,
                       ConvShape s, WeightTile t) {
 #if SMPCONV_MM_HAS_MMA
@@ -60,7 +65,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
   SMPCONV_MM_SHARED(memory);
   const int lane = threadIdx.x % kWarpSize;
   const WeightWarp warp(threadIdx.x, t);
-  const int group = warp.group, phase = warp.phase, own_channel = warp.channel;
+  const int group = warp.group, phase = warp.phase;
 
   const WeightBlock block(blockIdx.x, kLow, s, t);
   const int first_own = group * block.pairs / t.groups, first_u = block.first_u;
@@ -71,25 +76,32 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
 
   static_assert(2 * sizeof(WeightColumns<T>) == kWeightHead, "");
   auto* source = reinterpret_cast<WeightColumns<T>*>(memory);  // of x, of g
-  Element* zeros = reinterpret_cast<Element*>(source + 2);
+  int* places = reinterpret_cast<int*>(source + 2);  // of the threads, for x, for g
+  Element* zeros = reinterpret_cast<Element*>(places + 2 * blockDim.x);
   Element* maps = zeros + Form::kZeros;
-  const int members = kMembers * t.parts, lines = members * t.channels;
-  Element* grads = maps + t.rows * lines * kPitch;
+  const int members = kMembers * t.parts;
+  Element* grads = maps + t.rows * t.row_pitch;
   for (int k = threadIdx.x; k < Form::kZeros; k += blockDim.x)
     zeros[k] = from_float<Element>(0.f);
   {
-    const int64_t channel = block.first_channel * (int64_t(s.height) * s.width);
+    const int64_t channel = block.channel * (int64_t(s.height) * s.width);
     const int left = block.left, grad_left = larger(0, left - 8 * Beside);
     const int columns = smaller(kLow, s.width - left);
     const int grad_columns = smaller(s.width, left + kLow + 8 * Beside) - grad_left;
     const int lead = grad_left - (left - 8 * Beside);
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
-      zero_columns(maps + part * kLow, t.rows * lines, kPitch, columns, kLow);
-      zero_columns(grads + part * kGradLow, t.grad_rows * lines, kGradPitch, 0, lead);
-      zero_columns(grads + part * kGradLow, t.grad_rows * lines, kGradPitch,
-                   lead + grad_columns, kGradLow);
+      zero_columns(maps + part * kLow, t.rows, t.row_pitch, members, kPitch, columns, kLow);
+      const auto zero_grads = [&](int from, int until) {
+        zero_columns(grads + part * kGradLow, t.grad_rows, t.grad_row_pitch, members,
+                     kGradPitch, from, until);
+      };
+      zero_grads(0, lead);
+      zero_grads(lead + grad_columns, kGradLow);
     }
+    places[threadIdx.x] = WeightPlace(t.copy, t.vector, columns).packed();
+    places[blockDim.x + threadIdx.x] =
+        WeightPlace(t.grad_copy, t.vector, grad_columns).packed();
     if (threadIdx.x == 0) {
       source[0] = {input + channel + left, columns, 0};
       source[1] = {grad + channel + grad_left, grad_columns, lead};
@@ -111,19 +123,15 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
         WeightRowsToLoad<T> w;
         w.from = source[which];
         w.to = (which ? grads : maps) + w.from.lead;
+        w.place = places[which * blockDim.x + threadIdx.x];
         w.low = which ? kGradLow : kLow;
         w.pitch = which ? kGradPitch : kPitch;
+        w.row_pitch = which ? t.grad_row_pitch : t.row_pitch;
         w.ring = which ? t.grad_rows : t.rows;
         w.slot = which ? load_grad_slot : load_slot;
         w.first = which ? load_top : ready;
         w.rows = which ? bottom - load_top : until - ready;
-        if constexpr (sizeof(T) == 2 && Eighths <= 2) {
-          if (t.vector == 0) {
-            load_pairs<Eighths == 1 ? 16 : 2>(w, copy, load_job * members, s, t);
-            continue;
-          }
-        }
-        load_rows<kParts == 2 ? 8 : Eighths == 2 ? 2 : 4>(w, copy, load_job * members, s, t);
+        load_rows<Form::kBatch>(w, copy, load_job * members, s, t);
       }
       load_slot = wrapped(load_slot + until - ready, t.rows);
       load_grad_slot = wrapped(load_grad_slot + bottom - load_top, t.grad_rows);
@@ -136,8 +144,8 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
 
   // matrices of 8 members x 8 columns; the product needs them transposed
   const int lane_row = lane / 8 % 2;
-  const Element* my_maps = maps + (own_channel * members + lane / 16 * 8 + lane % 8) * kPitch;
-  const Element* my_grads = grads + (own_channel * members + lane % 16) * kGradPitch;
+  const Element* my_maps = maps + (lane / 16 * 8 + lane % 8) * kPitch;
+  const Element* my_grads = grads + lane % 16 * kGradPitch;
   const int lane_step = kSteps == 2 ? lane / 16 * 2 : 0;
   const int lane_column = kSteps == 2 ? 0 : lane / 16 * 8;
 
@@ -159,11 +167,15 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
       for (int step = phase; step < steps; step += t.phases) {
         const int y = top + (kSteps == 2 ? step / 2 * 4 + step % 2 : step);
         const int first = y + first_u + 2 * first_own - padding;  // row of the first pair
-        if (y >= bottom || first + 2 * (pairs + kSteps - 1) <= lowest || first >= until)
-          continue;
+        // pairs of rows of x that are on the map, if only by one row
+        const int first_m = larger(0, (lowest - first) >> 1);
+        const int last_m = smaller(pairs + kSteps - 2, (until - 1 - first) >> 1);
+        if (y >= bottom || first_m > last_m) continue;
+        const int first_own_row = first + lane_row;
         const int grad_at = wrapped(grad_slot + y + lane_step - top, t.grad_rows);
         const Element* grad_row = y + lane_step < bottom
-                                      ? my_grads + (grad_at * lines + part * kMembers) * kGradPitch
+                                      ? my_grads + grad_at * t.grad_row_pitch +
+                                            part * (kMembers * kGradPitch)
                                       : zeros;
 #pragma unroll
         for (int chunk = 0; chunk < Eighths; chunk += kTogether) {
@@ -179,12 +191,16 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
             }
 #pragma unroll
           for (int m = 0; m < kPairs + kSteps - 1; ++m) {
-            const int row = first + 2 * m;
-            if (row + 1 < lowest || row >= until || m >= pairs + kSteps - 1) continue;
-            const int own = row + lane_row, at = wrapped(live_slot + own - live, t.rows);
-            const Element* map_row = own >= lowest && own < until
-                                         ? my_maps + (at * lines + part * kMembers) * kPitch
-                                         : zeros;
+            if (m < first_m || m > last_m) continue;
+            const int own = first_own_row + 2 * m;
+            const int at = wrapped(live_slot + own - live, t.rows);
+            const Element* map_row =
+                unsigned(own - lowest) < unsigned(until - lowest)
+                    ? my_maps + at * t.row_pitch + part * (kMembers * kPitch)
+                    : zeros;
+            // The tensor cores cut off where they add, so that long sums of float32
+            // become too small: sums of a few products, and then their sum.
+            float few[kSteps][kOffsets][4] = {};
 #pragma unroll
             for (int e = chunk; e < smaller(chunk + kTogether, Eighths); ++e) {
               unsigned a[kParts][4];
@@ -203,8 +219,18 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
                     const unsigned* words = kSteps == 2
                                                 ? b[product % 2][f] + 2 * i
                                                 : b[product % 2][f / 2] + f % 2 * 2;
-                    mma<Element>(sum[m - i][offset], a[product / 2], words[0], words[1]);
+                    mma<Element>(kParts == 2 ? few[i][offset] : sum[m - i][offset],
+                                 a[product / 2], words[0], words[1]);
                   }
+            }
+            if constexpr (kParts == 2) {
+#pragma unroll
+              for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+                for (int k = 0; k < kOffsets; ++k)
+#pragma unroll
+                  for (int r = 0; r < 4; ++r)
+                    if (m >= i && m - i < kPairs) sum[m - i][k][r] += few[i][k][r];
             }
           }
         }
@@ -218,61 +244,31 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize, kWeightBlocks<T, Eigh
     if (last) job += t.splits;
   }
 
-  // The sums over the diagonals: sums of the same columns of g follow each other in a
-  // row, each row a place further left than the one before.
   copy_wait();
   __syncthreads();
-  constexpr int kLine = Form::kLine, kSkewed = Form::kSkewed;
+  constexpr int kLine = Form::kLine, kSums = 2 * kPairs * kLine;
   const WeightWarp own_warp(again(threadIdx.x), t);
-  const int warps = t.channels * t.groups * t.phases;
+  const int warps = t.groups * t.phases;
   float* taps = reinterpret_cast<float*>(memory);
-  float* own_taps = taps + ((own_warp.channel * t.phases + own_warp.phase) * t.groups +
-                            own_warp.group) * (2 * kPairs * kLine);
-  float* skewed = taps + warps * (2 * kPairs * kLine) + own_warp.index * (2 * 8 * kSkewed);
-  for (int k = lane; k < 2 * 8 * kSkewed; k += kWarpSize) skewed[k] = 0.f;
-#pragma unroll
-  for (int m = 0; m < kPairs; ++m) {
-    __syncwarp();
-#pragma unroll
-    for (int r = 0; r < 4; ++r) {
-      const int j = lane % 4 * 2 + r % 2;
-      float* to = skewed + (r / 2 * 8 + j) * kSkewed + lane / 4 + 7 - j;
-#pragma unroll
-      for (int k = 0; k < kOffsets; ++k) to[8 * k] = sum[m][k][r];
-    }
-    __syncwarp();
-    for (int k = lane; k < kLine; k += kWarpSize)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float total = 0.f;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) total += skewed[(half * 8 + j) * kSkewed + k];
-        own_taps[(2 * m + half) * kLine + k] = total;
-      }
-  }
+  sum_diagonals<kPairs, kOffsets>(
+      sum, taps + warps * kSums + own_warp.index * (2 * 8 * Form::kSkewed),
+      taps + (own_warp.phase * t.groups + own_warp.group) * kSums);
   __syncthreads();
   const WeightBlock own(again(blockIdx.x), kLow, s, t);
   const int rows = own.last_u + 1 - own.first_u;
   if (partial != nullptr)
     partial += int64_t(own.split) * s.channels * s.kernel_height * s.kernel_width;
-  for (int row = own_warp.index; row < t.channels * rows; row += warps) {
-    const int channel = row / rows, r = row - channel * rows;
+  const int phases = t.phases, groups = t.groups;
+  for (int r = own_warp.index; r < rows; r += warps) {
     const int of = unsigned((r / 2 + 1) * t.groups - 1) / unsigned(own.pairs);  // its group
-    const float* from = taps + (channel * t.phases * t.groups + of) * (2 * kPairs * kLine) +
-                        (r - 2 * int(unsigned(of * own.pairs) / unsigned(t.groups))) * kLine;
-    const int64_t to = (int64_t(own.first_channel + channel) * s.kernel_height +
-                        own.first_u + r) * s.kernel_width;
-    for (int v = lane; v < s.kernel_width; v += kWarpSize) {
-      const int k = v + 7 + 8 * Reach - s.kernel_width / 2;
-      float total = 0.f;
-      if (k >= 0 && k < kLine)
-        for (int p = 0; p < t.phases; ++p)
-          total += from[p * t.groups * (2 * kPairs * kLine) + k];
-      if (partial != nullptr)
-        partial[to + v] = total;
-      else
-        output[to + v] = from_float<T>(total);
-    }
+    const float* from =
+        taps + of * kSums + (r - 2 * int(unsigned(of * own.pairs) / unsigned(t.groups))) * kLine;
+    store_taps(output, partial, int64_t(own.channel) * s.kernel_height + own.first_u + r,
+               s.kernel_width, 7 + 8 * Reach - s.kernel_width / 2, kLine, [=](int k) {
+                 float total = 0.f;
+                 for (int p = 0; p < phases; ++p) total += from[p * groups * kSums + k];
+                 return total;
+               });
   }
 #endif
 }

@@ -5,6 +5,7 @@
 #include "depthwise_conv_device.cuh"
 #include "depthwise_conv_weight_mma_kernel.cuh"
 #include "depthwise_conv_weight_simt_kernel.cuh"
+#include "depthwise_conv_weight_small_kernel.cuh"
 #include "sum_partials_kernel.cuh"
 
 namespace smpconv_mm {
@@ -26,7 +27,7 @@ WeightSizes weight_sizes() {
       blocks += e - f + Beside <= Reach && f - Beside - e <= Reach;
   return {Eighths,       Beside,         Form::kPairs,
           blocks,        Form::kPitch,   Form::kGradPitch,
-          Form::kZeros,  Form::shared_of_sums(1), kWeightBlocks<T, Eighths>};
+          Form::kZeros,  Form::shared_of_sums(1), Form::kBlocks};
 }
 
 // Rows of x that the members of segments of `segment` rows have, and pairs of rows of
@@ -94,37 +95,59 @@ inline void weight_rings(const ConvShape& s, int stages, WeightTile* t) {
   }
 }
 
-// `channels`: of a block.
+// Elements from a row of a ring to the next, for lines of `pitch`: where copies are
+// short, those of several rows of `columns` are to meet different banks.
+inline int weight_row_pitch(int lines, int pitch, int columns, int vector) {
+  const int all = lines * pitch;
+  return vector == 8 ? all : all + (round_up(columns, 8) + 64 - all % 64) % 64;
+}
+
+// Into how many blocks a channel's jobs go, so that all take the least time: waves of
+// blocks, each with `cycles` a job, and the sum of their shares.
+inline int weight_splits(const Device& device, int64_t blocks, int jobs, int64_t cycles,
+                         bool shared) {
+  if (device.settings.splits) return smaller(device.settings.splits, jobs);
+  const int64_t first = 3000, sum = 4000;  // cycles of a block's start and end; of the sum
+  const int processors = larger(1, device.processors);
+  int64_t least = 0;
+  int best = 1;
+  for (int splits = 1; splits <= jobs; ++splits) {
+    const int64_t waves = (blocks * splits + processors - 1) / processors;
+    const int64_t time = waves * (ceil_div(jobs, splits) * cycles + first) +
+                         (splits > 1 || shared ? sum : 0);
+    if (least == 0 || time < least) least = time, best = splits;
+    if (waves > 64) break;
+  }
+  return best;
+}
+
 inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSizes& form,
-                        int vector, int channels, WeightTile* t) {
+                        int vector, WeightTile* t) {
   const PlanSettings& set = device.settings;
   const int warps = set.warps ? set.warps : kWeightWarps;
   t->vector = vector;
-  t->channels = channels;
   t->segment = set.segment ? smaller(set.segment, s.height) : weight_segment(s, form);
   t->segments = ceil_div(s.height, t->segment);
   t->column_segments = form.beside == 0 ? 1 : ceil_div(s.width, 8 * form.eighths);
-  if (warps > kWeightWarps || s.channels % channels != 0) return false;
-  if (vector == 0 && t->segments > 1) return false;
+  if (warps > kWeightWarps) return false;
 
   const int all_pairs = s.kernel_height / 2 + 1;
   t->row_blocks = ceil_div(all_pairs, form.pairs * smaller(warps, kWeightWarps));
   t->groups = ceil_div(ceil_div(all_pairs, t->row_blocks), form.pairs);
-  t->phases = warps / (t->groups * channels);
-  const int threads = channels * t->groups * t->phases * kWarpSize;
+  t->phases = warps / t->groups;
+  const int threads = t->groups * t->phases * kWarpSize;
   if (t->phases == 0) return false;
-  for (int which = 0; which < 2; ++which) {
-    const int columns = smaller(s.width, 8 * (form.eighths + which * 2 * form.beside));
-    WeightCopy& copy = which ? t->grad_copy : t->copy;
-    copy.vectors = vector == 0 ? channels * s.height * s.width / 2 : columns / vector;
-    if (copy.vectors > threads) return false;
-  }
+  const int columns = smaller(s.width, 8 * form.eighths);
+  const int grad_columns = smaller(s.width, 8 * (form.eighths + 2 * form.beside));
+  t->copy.vectors = columns / vector;
+  t->grad_copy.vectors = grad_columns / vector;
+  if (larger(t->copy.vectors, t->grad_copy.vectors) > threads) return false;
 
   const int64_t members = int64_t(s.batch) * t->segments;
   const int most = int((members + kMembers - 1) / kMembers);  // parts
-  const int64_t cycles = weight_cycles(s, form, t->segment) * channels / t->row_blocks;
-  const int64_t blocks = int64_t(s.channels / channels) * t->column_segments * t->row_blocks;
-  const int line = kMembers * channels * 2;  // bytes of a column of a row of a part
+  const int64_t cycles = weight_cycles(s, form, t->segment) / t->row_blocks;
+  const int64_t blocks = int64_t(s.channels) * t->column_segments * t->row_blocks;
+  const int line = kMembers * 2;  // bytes of a column of a row of a part
   t->parts = 1;
   if (set.images) {
     if (set.images % kMembers != 0) return false;
@@ -136,21 +159,12 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
     while (t->parts < most && (t->parts + 1) * part <= 32 << 10) ++t->parts;
   }
   t->jobs = ceil_div(most, t->parts);
+  const int lines = kMembers * t->parts;
+  t->row_pitch = weight_row_pitch(lines, form.pitch, columns, vector);
+  t->grad_row_pitch = weight_row_pitch(lines, form.grad_pitch, grad_columns, vector);
 
-  // As many blocks as take the least time: of a wave, of the sum of their shares.
-  t->splits = set.splits ? smaller(set.splits, t->jobs) : 1;
-  const int64_t first = 3000, sum = 4000;  // cycles
-  int64_t least = 0;
-  for (int splits = 1; splits <= t->jobs && !set.splits; ++splits) {
-    const int64_t waves = (blocks * splits + larger(1, device.processors) - 1) /
-                          larger(1, device.processors);
-    const int64_t time =
-        waves * (ceil_div(t->jobs, splits) * t->parts * cycles + first) +
-        (splits * t->column_segments > 1 ? sum : 0);
-    if (least == 0 || time < least) least = time, t->splits = splits;
-    if (waves > 64) break;
-  }
-
+  t->splits = weight_splits(device, blocks, t->jobs, t->parts * cycles,
+                            t->column_segments > 1);
   const int a_block = ceil_div(t->jobs, t->splits);  // jobs
   const int share = device.shared_of_processor / form.at_once - kReserved;
   const int all = set.shared ? smaller(set.shared, device.shared_of_block)
@@ -159,7 +173,6 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
     for (const int chunk : {t->segment, 32, 16, 12, 8, 4, 2, 1}) {
       if (set.chunk && chunk != t->segment) continue;
       t->chunk = smaller(set.chunk ? set.chunk : chunk, t->segment);
-      if (vector == 0 && t->chunk < t->segment) return false;
       const int stages = a_block * ceil_div(t->segment, t->chunk);
       for (t->ahead = set.stages ? set.stages : t->chunk < t->segment ? 1 : kWeightAhead;
            t->ahead > 0; --t->ahead) {
@@ -167,12 +180,11 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
         if (t->ahead > 1 && t->ahead >= stages && !set.stages) continue;
         weight_rings(s, stages, t);
         const int64_t bytes =
-            kWeightHead + 2 * form.zeros + int64_t(line) * t->parts *
-                                 (int64_t(t->rows) * form.pitch +
-                                  int64_t(t->grad_rows) * form.grad_pitch);
+            kWeightHead + 8 * threads + 2 * (form.zeros + int64_t(t->rows) * t->row_pitch +
+                               int64_t(t->grad_rows) * t->grad_row_pitch);
         if (bytes <= limit) {
           for (WeightCopy* copy : {&t->copy, &t->grad_copy}) {
-            copy->rows = vector == 0 ? 1 : smaller(t->chunk, threads / copy->vectors);
+            copy->rows = smaller(t->chunk, threads / copy->vectors);
             copy->members = threads / (copy->vectors * copy->rows);
           }
           t->shared = larger(int(bytes), threads / kWarpSize * form.shared_of_sums);
@@ -207,30 +219,94 @@ inline bool plan_simt_weight(const ConvShape& s, const Device& device,
   }
 }
 
-// Launches the kernel of a form, and the sum of its blocks' shares.
-template <int Eighths, int Reach, int Beside, typename T, typename Launch, typename Allocate>
-bool weight_mma(Launch& launch, Allocate& allocate, const Device& device,
-                const ConvShape& s, const T* input, const T* grad, T* output) {
-  const WeightSizes form = weight_sizes<T, Eighths, Reach, Beside>();
+// Elements of a copy of rows: they start where the width lets them.
+template <typename T>
+int weight_vector(const ConvShape& s, const T* input, const T* grad) {
   const auto address = reinterpret_cast<uintptr_t>(input) | reinterpret_cast<uintptr_t>(grad);
   int vector = 16 / int(sizeof(T));
   while (vector > 1 && (s.width % vector != 0 || address % (vector * sizeof(T)) != 0))
     vector /= 2;
-  WeightTile t;
-  const bool pairs = sizeof(T) == 2 && Eighths <= 2 && vector == 1 && address % 4 == 0 && s.width > 1 &&
-                     plan_weight(s, device, form, 0, 2, &t);
-  if (!pairs && !plan_weight(s, device, form, vector, 1, &t)) return false;
-  const int splits = t.splits * t.column_segments;
+  return vector;
+}
+
+// Launches the kernel that `plan` chose, and the sum of its blocks' shares.
+template <typename T, typename Tile, typename Launch, typename Allocate>
+bool launch_weight(Launch& launch, Allocate& allocate, const ConvShape& s,
+                   void (*kernel)(const T*, const T*, T*, float*, ConvShape, Tile),
+                   int64_t blocks, int threads, int splits, const T* input, const T* grad,
+                   T* output, const Tile& t) {
   const int64_t count = int64_t(s.channels) * s.kernel_height * s.kernel_width;
   float* partial = splits > 1 ? allocate(splits * count) : nullptr;
-  launch(weight_mma_kernel<T, Eighths, Reach, Beside>,
-         int64_t(s.channels / t.channels) * splits * t.row_blocks,
-         t.channels * t.groups * t.phases * kWarpSize, t.shared, input, grad, output,
-         partial, s, t);
+  launch(kernel, blocks, threads, t.shared, input, grad, output, partial, s, t);
   if (splits > 1)
     launch(sum_partials_kernel<T>, (count + 255) / 256, 256, 0, partial, output, count,
            splits);
   return true;
+}
+
+template <int Eighths, int Reach, int Beside, typename T, typename Launch, typename Allocate>
+bool weight_mma(Launch& launch, Allocate& allocate, const Device& device,
+                const ConvShape& s, const T* input, const T* grad, T* output) {
+  WeightTile t;
+  if (!plan_weight(s, device, weight_sizes<T, Eighths, Reach, Beside>(),
+                   weight_vector(s, input, grad), &t))
+    return false;
+  const int splits = t.splits * t.column_segments;
+  return launch_weight<T>(launch, allocate, s, weight_mma_kernel<T, Eighths, Reach, Beside>,
+                          int64_t(s.channels) * splits * t.row_blocks,
+                          t.groups * t.phases * kWarpSize, splits, input, grad, output, t);
+}
+
+// As weight_mma, for small maps.
+template <int Rows, int Eighths, typename T, typename Launch, typename Allocate>
+bool weight_small(Launch& launch, Allocate& allocate, const Device& device,
+                  const ConvShape& s, const T* input, const T* grad, T* output) {
+  using Form = WeightSmallForm<T, Rows, Eighths>;
+  const PlanSettings& set = device.settings;
+  if (set.segment || set.chunk || set.images % kMembers != 0) return false;
+  const auto address = reinterpret_cast<uintptr_t>(input) | reinterpret_cast<uintptr_t>(grad);
+  WeightSmallTile t;
+  t.vector = weight_vector(s, input, grad);
+  t.channels = 1;
+  const bool pairs = sizeof(T) == 2 && Eighths == 1 && t.vector == 1 && s.width > 1 &&
+                     address % 4 == 0 && s.channels % 2 == 0;
+  if (pairs) t.vector = 0, t.channels = 2;
+  const int warps = set.warps ? set.warps : Form::kWarps;
+  t.phases = warps / (Form::kGroups * t.channels);
+  if (warps > Form::kWarps || t.phases == 0) return false;
+  const int threads = Form::kGroups * t.channels * t.phases * kWarpSize;
+  t.copy.vectors = pairs ? s.height * s.width : s.width / t.vector;
+  if (t.copy.vectors > threads) return false;
+  t.copy.rows = pairs ? 1 : smaller(s.height, threads / t.copy.vectors);
+  t.copy.members = threads / (t.copy.vectors * t.copy.rows);
+  while (!pairs && kMembers % t.copy.members != 0) --t.copy.members;
+
+  const int most = ceil_div(s.batch, kMembers);  // parts
+  const int unit = t.channels * 2 * Form::kMap * 2;  // bytes of a part
+  t.parts = set.images ? smaller(set.images / kMembers, most)
+                       : larger(1, smaller(most, (32 << 10) / unit));
+  t.jobs = ceil_div(most, t.parts);
+  const int64_t cycles = t.channels * (Rows * Form::kPairs * Eighths * Eighths * 2 +
+                                       int64_t(s.height) * s.width * 2);
+  t.splits = weight_splits(device, s.channels / t.channels, t.jobs, t.parts * cycles, false);
+  const int share = device.shared_of_processor / Form::kBlocks - kReserved;
+  const int all = set.shared ? smaller(set.shared, device.shared_of_block)
+                             : device.shared_of_block;
+  for (const int limit : {smaller(share, all), all})
+    for (t.ahead = set.stages ? set.stages : kWeightAhead; t.ahead > 0; --t.ahead) {
+      if (t.ahead > kWeightAhead) return false;
+      if (t.ahead > 1 && t.ahead > ceil_div(t.jobs, t.splits) && !set.stages) continue;
+      // no more buffers than jobs
+      t.buffers = smaller(t.ahead + 1, ceil_div(t.jobs, t.splits));
+      t.shared = larger(t.buffers * t.parts * unit,
+                        Form::shared_of_sums(threads / kWarpSize));
+      if (t.shared <= limit)
+        return launch_weight<T>(launch, allocate, s, weight_small_mma_kernel<T, Rows, Eighths>,
+                                int64_t(s.channels / t.channels) * t.splits, threads,
+                                t.splits, input, grad, output, t);
+      if (set.stages) break;
+    }
+  return false;
 }
 
 template <typename T, typename Launch, typename Allocate>
@@ -239,6 +315,19 @@ bool weight_mma(Launch& launch, Allocate& allocate, const Device& device,
   const int reach = ceil_div(s.kernel_width / 2, 8);
 #define SMPCONV_MM_FORM(eighths, reach, beside) \
   weight_mma<eighths, reach, beside>(launch, allocate, device, s, input, grad, output)
+  const auto small = [&](auto rows, auto eighths) {
+    return weight_small<decltype(rows)::value, decltype(eighths)::value>(
+        launch, allocate, device, s, input, grad, output);
+  };
+  const std::integral_constant<int, 1> one;
+  const std::integral_constant<int, 2> two;
+  if (s.width <= 8 && s.height <= 8) {
+    if (small(std::integral_constant<int, 8>(), one)) return true;
+  } else if (s.width <= 16 && s.height <= 14) {
+    if (small(std::integral_constant<int, 14>(), two)) return true;
+  } else if (s.width <= 16 && s.height <= 16) {
+    if (small(std::integral_constant<int, 16>(), two)) return true;
+  }
   if (s.width <= 8) return SMPCONV_MM_FORM(1, 0, 0);
   if (s.width <= 16) return SMPCONV_MM_FORM(2, 1, 0);
   if (s.width <= 32 && reach <= 1) return SMPCONV_MM_FORM(4, 1, 0);

@@ -6,7 +6,7 @@
 
 namespace smpconv_mm {
 
-constexpr int kRowsAtOnce = 8;  // that a warp has under way to shared memory
+constexpr int kAtOnce = 8;  // that a thread has under way to or from shared memory
 
 // The rows and columns of a map that go to or from shared memory.
 struct Window {
@@ -14,42 +14,56 @@ struct Window {
   int origin, row_step, column_step, image_step;  // places in shared memory; (0, 0) first
 };
 
-// A part of the maps that all windows of a block lie in.
+// A part of the maps that all windows of a block begin in.
 struct Frame {
   int height, width;  // of the maps
-  int first_row, last_row, first_column, last_column;
+  int first_row, first_column;
 };
 
-// Calls body(whether, index in the maps, a column's index; place in shared memory, a
-// column's place), for Rows rows at once, for the windows of some images and channels.
+// Calls value = first(index in the maps, place in shared memory) and then second(index,
+// place, value) for the windows of some images and channels, several at once.
 // Neighbouring threads get neighbours in the maps; find(channel) gives a window.
-template <int Rows, typename Find, typename Body>
-__device__ __forceinline__ void for_rows(const Frame& f, const LinePass& s,
-                                         const LineTile& t, int images, int channels,
-                                         Find find, Body body) {
-  const int lane = threadIdx.x % kWarpSize, warps = blockDim.x / kWarpSize;
-  const int channel = lane % t.channels, across = kWarpSize / t.channels;
+template <typename Find, typename First, typename Second>
+__device__ __forceinline__ void for_pixels(const Frame& f, const LinePass& s,
+                                           const LineTile& t, int images, int channels,
+                                           Find find, First first, Second second) {
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
+  const int channel = lane % t.channels, beside = lane / t.channels;
+  const int across = t.lane_columns, down = kWarpSize / t.channels / across;
   if (channel >= channels) return;
   const Window w = find(channel);
   const unsigned plane = unsigned(f.height) * f.width;
   const unsigned column_stride = s.channels_last ? s.channels : 1;
   const unsigned row_stride = f.width * column_stride, image_stride = plane * s.channels;
-  const unsigned base = channel * (s.channels_last ? 1 : plane);
-  const int rows = f.last_row - f.first_row;
-  for (int unit = threadIdx.x / kWarpSize; unit < images * rows; unit += Rows * warps) {
-    bool inside[Rows];
-    unsigned from[Rows];
-    int place[Rows];
+  const int step = blockDim.x / kWarpSize * down;  // from row to row of a thread
+  int row = f.first_row + warp * down + beside / across;
+  if (row < w.first_row) row += round_up(w.first_row - row, step);
+  const unsigned base = channel * (s.channels_last ? 1 : plane) + row * row_stride;
+  const int origin = w.origin + row * w.row_step;
+  const int rows = w.last_row > row ? (w.last_row - row - 1) / step + 1 : 0;
+  // Many at once: those of an image, or the images of small maps.
+  const bool many = images > 1;
+  const int inner = many ? images : rows, outer = many ? rows : images;
+  const unsigned from_step = many ? image_stride : step * row_stride;
+  const unsigned from_skip = many ? step * row_stride : image_stride;
+  const int place_step = many ? w.image_step : step * w.row_step;
+  const int place_skip = many ? step * w.row_step : w.image_step;
+  for (int x = f.first_column + beside % across; x < w.last_column; x += across) {
+    if (x < w.first_column) continue;
+    for (int i = 0; i < outer; ++i) {
+      unsigned from = base + x * column_stride + i * from_skip;
+      int place = origin + x * w.column_step + i * place_skip;
+      for (int left = inner; left > 0; left -= kAtOnce) {
+        decltype(first(from, place)) value[kAtOnce];
 #pragma unroll
-    for (int e = 0; e < Rows; ++e) {
-      const int u = unit + e * warps, image = u / rows, row = f.first_row + u % rows;
-      inside[e] = image < images && row >= w.first_row && row < w.last_row;
-      from[e] = base + image * image_stride + row * row_stride;
-      place[e] = w.origin + image * w.image_step + row * w.row_step;
+        for (int e = 0; e < kAtOnce; ++e)
+          if (e < left) value[e] = first(from + e * from_step, place + e * place_step);
+#pragma unroll
+        for (int e = 0; e < kAtOnce; ++e)
+          if (e < left) second(from + e * from_step, place + e * place_step, value[e]);
+        from += kAtOnce * from_step, place += kAtOnce * place_step;
+      }
     }
-    for (int x = f.first_column + lane / t.channels; x < f.last_column; x += across)
-      if (x >= w.first_column && x < w.last_column)
-        body(inside, from, x * column_stride, place, x * w.column_step);
   }
 }
 
@@ -60,29 +74,28 @@ __device__ __forceinline__ int64_t find_maps(const Frame& f, const LinePass& s,
   return first_image * plane * s.channels + first_channel * (s.channels_last ? 1 : plane);
 }
 
+// Whether maps are copied while the threads go on.
+template <typename T>
+__host__ __device__ constexpr bool copies_alone() {
+  return SMPCONV_MM_HAS_MMA && std::is_same<T, float>::value;
+}
+
 // Copies windows of maps to shared memory, at last after copy_wait().
 template <typename T, typename Find>
 __device__ __forceinline__ void load_maps(float* to, const T* maps, const Frame& f,
                                           const LinePass& s, const LineTile& t, int images,
                                           int channels, Find find) {
-  if constexpr (SMPCONV_MM_HAS_MMA && std::is_same<T, float>::value) {
-    for_rows<1>(f, s, t, images, channels, find,
-                [=](const auto& inside, const auto& from, unsigned column,
-                    const auto& place, int x) {
-                  if (inside[0]) copy_async<4>(to + place[0] + x, maps + from[0] + column);
-                });
+  if constexpr (copies_alone<T>()) {
+    for_pixels(f, s, t, images, channels, find,
+               [=](unsigned from, int place) {
+                 copy_async<4>(to + place, maps + from);
+                 return 0;
+               },
+               [](unsigned, int, int) {});
   } else {
-    for_rows<kRowsAtOnce>(f, s, t, images, channels, find,
-                          [=](const auto& inside, const auto& from, unsigned column,
-                              const auto& place, int x) {
-                            T value[kRowsAtOnce];
-#pragma unroll
-                            for (int e = 0; e < kRowsAtOnce; ++e)
-                              if (inside[e]) value[e] = maps[from[e] + column];
-#pragma unroll
-                            for (int e = 0; e < kRowsAtOnce; ++e)
-                              if (inside[e]) to[place[e] + x] = to_float(value[e]);
-                          });
+    for_pixels(f, s, t, images, channels, find,
+               [=](unsigned from, int) { return maps[from]; },
+               [=](unsigned, int place, T value) { to[place] = to_float(value); });
   }
 }
 
@@ -125,9 +138,7 @@ __device__ __forceinline__ void load_source(float* maps, const T* source, const 
   const auto last = [&](int place, int size) {
     return smaller(size, ceil_div(larger(0, place), s.spread));
   };
-  const Frame f{s.source_height, s.source_width, first(top - reach),
-                last(bottom + reach, s.source_height), first(left - reach),
-                last(right + reach, s.source_width)};
+  const Frame f{s.source_height, s.source_width, first(top - reach), first(left - reach)};
   load_maps(maps, source + find_maps(f, s, first_image, job.first_channel), f, s, t, images,
             job.channels, [&](int channel) {
               const Line& line = lines[channel];
@@ -145,10 +156,15 @@ __device__ __forceinline__ void load_source(float* maps, const T* source, const 
             });
 }
 
-// The tile of the target of a job.
+// The tile of the target of a job, in shared memory from `origin` on.
 __device__ __forceinline__ Frame target_frame(const LinePass& s, const LineJob& job) {
-  return {s.target_height, s.target_width, job.top, job.top + job.rows,
-          job.left, job.left + job.columns};
+  return {s.target_height, s.target_width, job.top, job.left};
+}
+
+__device__ __forceinline__ Window target_window(const LineJob& job, int origin, int pitch,
+                                                int plane) {
+  return {job.top, job.top + job.rows, job.left, job.left + job.columns,
+          origin - job.top * pitch - job.left, pitch, 1, plane};
 }
 
 // Sums the outputs of a tile of the target for some images of some channels.
@@ -167,21 +183,32 @@ __global__ void __launch_bounds__(kLineThreads, 2)
                       weight + int64_t(job.first_channel + c) * s.taps, s, t);
   fill_zero(maps, end);
   maps += 2 * Length;  // strips at the edge read beside the maps
+  __syncthreads();
 
+  const auto load = [&](int turn, float* to) {
+    load_source(to, source, lines, s, t, job, turn * t.images,
+                smaller(t.images, s.batch - turn * t.images));
+    copy_commit();
+  };
+  const int task = warp % t.channel_warps * kWarpSize + threadIdx.x % kWarpSize;
+  int channel = warp / t.channel_warps;
+  Strip strip = find_strip<Length>(lines[smaller(channel, job.channels - 1)], task);
+  float* other = maps + (t.buffers - 1) * t.channels * t.region;
+  if (t.buffers == 2) load(job.part, maps);
   for (int turn = job.part; turn < t.jobs; turn += t.parts) {
     const int first_image = turn * t.images;
     const int images = smaller(t.images, s.batch - first_image);
-    __syncthreads();
-    load_source(maps, source, lines, s, t, job, first_image, images);
-    copy_commit();
+    if (t.buffers == 1) load(turn, maps);
     copy_wait();
     __syncthreads();
-    // The outputs take the place of the maps, which are loaded anew for the next images.
+    if (t.buffers == 2 && turn + t.parts < t.jobs) load(turn + t.parts, other);
+    // The outputs take the place of the maps.
     for (int pass = 0; pass < job.channels; pass += t.pass_channels) {
-      const int channel = pass + warp / t.channel_warps;
-      const int task = warp % t.channel_warps * kWarpSize + threadIdx.x % kWarpSize;
+      if (t.pass_channels < job.channels) {
+        channel = pass + warp / t.channel_warps;
+        strip = find_strip<Length>(lines[smaller(channel, job.channels - 1)], task);
+      }
       const Line& line = lines[smaller(channel, job.channels - 1)];
-      const Strip strip = find_strip<Length>(line, task);
       const bool working = channel < job.channels && strip.image < images;
       float* map = maps + channel * t.region + strip.image * line.plane +
                    line.row_reach * line.pitch + line.column_reach;
@@ -208,21 +235,24 @@ __global__ void __launch_bounds__(kLineThreads, 2)
     __syncthreads();
     const Frame f = target_frame(s, job);
     T* out = target + find_maps(f, s, first_image, job.first_channel);
-    for_rows<1>(
-        f, s, t, images, job.channels,
-        [&](int channel) {
-          const Line& line = lines[channel];
-          return Window{f.first_row, f.last_row, f.first_column, f.last_column,
-                        channel * t.region + (line.row_reach - job.top) * line.pitch +
-                            line.column_reach - job.left,
-                        line.pitch, 1, line.plane};
-        },
-        [&](const auto& inside, const auto& to, unsigned column, const auto& place, int x) {
-          if (inside[0]) out[to[0] + column] = from_float<T>(maps[place[0] + x]);
-        });
+    for_pixels(f, s, t, images, job.channels,
+               [&](int c) {
+                 const Line& line = lines[c];
+                 return target_window(
+                     job, c * t.region + line.row_reach * line.pitch + line.column_reach,
+                     line.pitch, line.plane);
+               },
+               [=](unsigned, int place) { return maps[place]; },
+               [=](unsigned to, int, float value) { out[to] = from_float<T>(value); });
+    if (t.buffers == 2) {
+      float* const done = maps;
+      maps = other, other = done;
+      continue;
+    }
+    __syncthreads();
     if (s.spread > 1) {  // zeros between the pixels of the source
-      __syncthreads();
       fill_zero(maps - 2 * Length, end);
+      __syncthreads();
     }
   }
 }
@@ -246,25 +276,32 @@ __global__ void __launch_bounds__(kLineThreads, 2)
                       s, t);
   fill_zero(maps, end);
   maps += 2 * Length;
-  float* grads = maps + t.channels * t.region + 2 * Length;
-  float* sums = grads + t.channels * t.grad_region;  // [pixel][half a warp]
+  float* grads = maps + t.buffers * t.channels * t.region + 2 * Length;
+  float* sums = grads + t.buffers * t.channels * t.grad_region;  // [pixel][half a warp]
   const int pitch = t.columns | 1, half = kWarpSize / 2;
+  __syncthreads();
 
-  for (int turn = job.part; turn < t.jobs; turn += t.parts) {
+  const auto load = [&](int turn, int buffer) {
     const int first_image = turn * t.images;
     const int images = smaller(t.images, s.batch - first_image);
-    __syncthreads();
-    load_source(maps, input, lines, s, t, job, first_image, images);
+    load_source(maps + buffer * t.channels * t.region, input, lines, s, t, job, first_image,
+                images);
     const Frame f = target_frame(s, job);
-    load_maps(grads, grad + find_maps(f, s, first_image, job.first_channel), f, s, t, images,
-              job.channels, [&](int channel) {
-                return Window{f.first_row, f.last_row, f.first_column, f.last_column,
-                              channel * t.grad_region - job.top * pitch - job.left,
-                              pitch, 1, t.rows * pitch};
+    load_maps(grads + buffer * t.channels * t.grad_region,
+              grad + find_maps(f, s, first_image, job.first_channel), f, s, t, images,
+              job.channels, [&](int c) {
+                return target_window(job, c * t.grad_region, pitch, t.rows * pitch);
               });
     copy_commit();
+  };
+  int buffer = 0;
+  if (t.buffers == 2) load(job.part, 0);
+  for (int turn = job.part; turn < t.jobs; turn += t.parts, buffer = t.buffers - 1 - buffer) {
+    const int images = smaller(t.images, s.batch - turn * t.images);
+    if (t.buffers == 1) load(turn, 0);
     copy_wait();
     __syncthreads();
+    if (t.buffers == 2 && turn + t.parts < t.jobs) load(turn + t.parts, 1 - buffer);
     for (int pass = 0; pass < job.channels; pass += t.pass_channels) {
       const int channel = pass + warp / t.channel_warps;
       const int first_warp = warp / t.channel_warps * t.channel_warps;
@@ -274,9 +311,11 @@ __global__ void __launch_bounds__(kLineThreads, 2)
         const int task = (warp - first_warp) * kWarpSize + lane;
         const int tasks = line.lanes * line.strips * images;
         const Strip strip = find_strip<Length>(line, smaller(task, tasks - 1));
-        const float* map = maps + channel * t.region + strip.image * line.plane +
-                           line.row_reach * line.pitch + line.column_reach;
-        const float* slope = grads + channel * t.grad_region + strip.image * t.rows * pitch;
+        const float* map = maps + (buffer * t.channels + channel) * t.region +
+                           strip.image * line.plane + line.row_reach * line.pitch +
+                           line.column_reach;
+        const float* slope = grads + (buffer * t.channels + channel) * t.grad_region +
+                             strip.image * t.rows * pitch;
         float g[Length];
 #pragma unroll
         for (int i = 0; i < Length; ++i) {

@@ -30,6 +30,8 @@ struct LineTile {
   int channels, channel_groups, images, jobs, parts;
   int channel_warps, pass_channels;  // warps of a channel; channels that work at once
   int region, grad_region;           // floats of a channel's maps
+  int buffers;       // 2: the next maps are copied while these are worked on
+  int lane_columns;  // columns that the threads of a warp copy side by side
   int threads, shared;
 };
 
@@ -80,8 +82,9 @@ __device__ void make_line(Line& line, float angle, const T* weight, const LinePa
   const int width = larger(s.source_width, s.target_width);
   const bool finite = angle - angle == 0.f;
   const double exact = finite ? angle : 0.f;
-  const float sine = static_cast<float>(sin(exact));
-  const float cosine = static_cast<float>(cos(exact));
+  double sine_of, cosine_of;
+  sincos(exact, &sine_of, &cosine_of);
+  const float sine = static_cast<float>(sine_of), cosine = static_cast<float>(cosine_of);
   bool kept[2], fresh[2], cut[2];
   int down[2], right[2];  // from the tap before
   for (int e = 0; e < 2; ++e) {

@@ -53,8 +53,9 @@ inline int tile_side(int size, int most, int length) {
   return most < length ? side : smaller(size, round_up(side, length));
 }
 
-inline bool plan_lines(const LinePass& s, const Device& device, int length, bool gradient,
-                       LineTile* t) {
+template <typename T>
+bool plan_lines(const LinePass& s, const Device& device, int length, bool gradient,
+                LineTile* t) {
   const int64_t image = int64_t(s.channels) * larger(s.source_height, s.target_height) *
                         larger(s.source_width, s.target_width);
   if (s.channels_last && image >> 31) return false;  // as indices have 32 bits
@@ -90,20 +91,30 @@ inline bool plan_lines(const LinePass& s, const Device& device, int length, bool
             next_with_rest(int(floats * t->images) + length, 32 / channels % 32, 32);
         t->grad_region = int(grads * t->images);
         const int64_t sums = gradient ? int64_t(s.taps) * t->threads / 2 : 0;
-        const int64_t bytes =
-            channels * int64_t(sizeof(Line)) +
-            4 * round_up(int(channels * (t->region + t->grad_region) + sums + 4 * length), 4);
-        const bool small = bytes <= device.shared_of_block && bytes <= half / 2;
+        const auto needed = [&](int buffers) {
+          const int64_t maps = buffers * channels * int64_t(t->region + t->grad_region);
+          return channels * int64_t(sizeof(Line)) +
+                 4 * ((maps + sums + 4 * length + 3) / 4 * 4);
+        };
+        const bool ahead = copies_alone<T>() && device.has_mma && s.spread == 1;
+        const int64_t third = device.shared_of_processor / 3 - kReserved;
+        const int64_t bytes = needed(1);
+        const bool small = needed(ahead ? 2 : 1) <= smaller(int(third), device.shared_of_block);
         const bool fits =
             bytes <= device.shared_of_block && (bytes <= half || (most == 1 && channels == 1));
         if (!(images > 1 ? small : fits)) continue;
-        t->shared = int(bytes);
+        t->lane_columns = 1;
+        while (t->lane_columns < kWarpSize / channels && t->lane_columns < t->columns)
+          t->lane_columns *= 2;
         t->channel_groups = ceil_div(s.channels, channels);
         const int64_t blocks =
             int64_t(t->channel_groups) * t->row_tiles * t->column_tiles;
         const int64_t wanted = (32 * int64_t(device.processors) + blocks - 1) / blocks;
         const int parts = larger(1, wanted < t->jobs ? int(wanted) : t->jobs);
         t->parts = ceil_div(t->jobs, ceil_div(t->jobs, parts));
+        const bool room = needed(2) <= smaller(int(third), device.shared_of_block);
+        t->buffers = ahead && room && t->parts < t->jobs ? 2 : 1;
+        t->shared = int(needed(t->buffers));
         return true;
       }
     }
@@ -119,7 +130,7 @@ template <int Length, typename T, typename Launch>
 bool launch_lines(Launch& launch, const Device& device, const LinePass& s, const T* source,
                   const T* weight, const float* angle, const T* bias, T* target) {
   LineTile t;
-  if (!plan_lines(s, device, Length, false, &t)) return false;
+  if (!plan_lines<T>(s, device, Length, false, &t)) return false;
   launch(oriented_conv_kernel<T, Length>,
          int64_t(t.channel_groups) * t.row_tiles * t.column_tiles * t.parts, t.threads,
          t.shared, source, weight, angle, bias, target, s, t);
@@ -156,7 +167,7 @@ bool launch_line_gradient(Launch& launch, Allocate& allocate, const Device& devi
                           const LinePass& s, const T* input, const T* grad,
                           const float* angle, T* output) {
   LineTile t;
-  if (!plan_lines(s, device, Length, true, &t)) return false;
+  if (!plan_lines<T>(s, device, Length, true, &t)) return false;
   const int splits = t.parts * t.row_tiles * t.column_tiles;
   const int64_t count = int64_t(s.channels) * s.taps;
   float* partial = allocate(splits * count);

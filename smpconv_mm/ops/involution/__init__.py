@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from ..dispatch import register_operation
+from .cpp import Cpp
 from .cuda import Cuda
 from .cupy import CuPy
 from .operator import involution
@@ -27,6 +28,6 @@ def _example(shape, kernel_size, **options) -> tuple:
     return (*maps, *window, False, False)
 
 
-register_operation('involution', [Cuda(), CuPy(), Shift(), Unfold()], _example)
+register_operation('involution', [Cpp(), Cuda(), CuPy(), Shift(), Unfold()], _example)
 
 __all__ = ['involution']

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..dispatch import exporting
-from ..extension import why_not
-from .operator import OwnKernels
-
-_OPERATORS = ('involution', 'involution_input', 'involution_weight')
+from .operator import OwnKernels, why_not_built
 
 
 class Cuda(OwnKernels):
@@ -18,16 +14,12 @@ class Cuda(OwnKernels):
     needs = 'a GPU, the compiled operations, no float64'
 
     def unsupported(self, input, weight, *options) -> str | None:
-        """Return what prevents it from running, with the value, or None."""
+        """Return the reason, see :class:`.Backend`."""
         if input.device.type != 'cuda':
             return f'it runs on GPUs, the input is on {input.device}'
         if input.dtype == torch.float64:
             return 'it has no float64'
-        return next(filter(None, (why_not(op, 'cuda') for op in _OPERATORS)), None)
-
-    def slower(self, input, weight, *options) -> str | None:
-        """Return why a later backend is faster, or None."""
-        return 'an exporter knows plain operators only' if exporting() else None
+        return super().unsupported(input, weight, *options) or why_not_built('cuda')
 
     def output(self, input, weight, *options):
         """Compute the output, (N, C, P, Q)."""

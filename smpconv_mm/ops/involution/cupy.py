@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from ..dispatch import exporting
 from .operator import OwnKernels
 
 # as TYPE of cupy_kernels.cu
@@ -25,7 +24,7 @@ class CuPy(OwnKernels):
     needs = 'a GPU, CuPy (cupy-cuda11x, cupy-cuda12x or cupy-cuda13x)'
 
     def unsupported(self, input, weight, *options) -> str | None:
-        """Return what prevents it from running, with the value, or None."""
+        """Return the reason, see :class:`.Backend`."""
         if input.device.type != 'cuda':
             return f'it runs on GPUs, the input is on {input.device}'
         if input.dtype not in _TYPES:
@@ -33,11 +32,7 @@ class CuPy(OwnKernels):
         if find_spec('cupy') is None:
             major = (torch.version.cuda or '13').split('.')[0]
             return f'CuPy is not installed: pip install cupy-cuda{major}x'
-        return None
-
-    def slower(self, input, weight, *options) -> str | None:
-        """Return why a later backend is faster, or None."""
-        return 'an exporter knows plain operators only' if exporting() else None
+        return super().unsupported(input, weight, *options)
 
     def output(self, input, weight, *options):
         """Compute the output, (N, C, P, Q)."""

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..dispatch import Backend, choose, find
+from ..checks import autocast_dtype, check_tensors
+from ..dispatch import Backend, choose, exporting, find, transforming
+from ..extension import why_not
 
 ORDERS = ('contiguous', 'interleaved')
 BORDERS = ('zeros', 'clamp')
@@ -73,8 +75,11 @@ def involution(
         RuntimeError: If devices differ or a forced backend cannot run.
     """
     padding = _check(input, weight, bias, stride, padding, dilation, order, border)
-    if torch.is_autocast_enabled(input.device.type):
-        input, weight, bias = _autocast(input, weight, bias)
+    dtype = autocast_dtype(input)
+    # as torch's own convolutions, float64 is left alone
+    if dtype is not None and torch.float64 not in (input.dtype, weight.dtype):
+        input, weight = input.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
     options = (stride, padding, dilation, order == 'interleaved', border == 'clamp')
     chosen = choose('involution', backend, input, weight, *options)
     out = chosen.run(input, weight, *options)
@@ -94,7 +99,7 @@ def _check(input, weight, bias, stride, padding, dilation, order, border) -> int
             f'(N, G, K, K, P, Q), got {tuple(input.shape)} and {tuple(weight.shape)}'
         )
     n, channels, height, width = input.shape
-    groups, k = weight.shape[1:3]
+    groups, k = map(int, weight.shape[1:3])  # a tracer's sizes are tensors
     if order not in ORDERS or border not in BORDERS:
         raise ValueError(
             f'involution: order must be one of {ORDERS} and border one of {BORDERS}, '
@@ -139,33 +144,8 @@ def _check(input, weight, bias, stride, padding, dilation, order, border) -> int
         raise ValueError(
             f'involution: bias must have shape ({channels},), got {tuple(bias.shape)}'
         )
-    tensors = [input, weight] + ([] if bias is None else [bias])
-    if not all(t.is_floating_point() for t in tensors):
-        raise TypeError(
-            'involution: tensors must be floating point, got '
-            f'{[str(t.dtype) for t in tensors]}'
-        )
-    # autocast brings mixed dtypes together by itself
-    if len({t.dtype for t in tensors}) > 1 and not torch.is_autocast_enabled(
-        input.device.type
-    ):
-        raise TypeError(
-            'involution: input, weight and bias must share a dtype, got '
-            f'{[str(t.dtype) for t in tensors]}'
-        )
-    if len({t.device for t in tensors}) > 1:
-        raise RuntimeError(
-            'involution: input, weight and bias must be on one device, got '
-            f'{[str(t.device) for t in tensors]}'
-        )
+    check_tensors('involution', input, weight, bias)
     return padding
-
-
-def _autocast(input: Tensor, weight: Tensor, bias: Tensor | None):
-    if input.dtype == torch.float64 or weight.dtype == torch.float64:
-        return input, weight, bias  # as torch's own convolutions
-    dtype = torch.get_autocast_dtype(input.device.type)
-    return input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
 class OwnKernels(Backend):
@@ -173,6 +153,16 @@ class OwnKernels(Backend):
 
     All methods take ``(stride, padding, dilation, interleaved, clamp)`` last.
     """
+
+    def unsupported(self, input: Tensor, weight: Tensor, *options) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        if transforming():
+            return "transforms of torch.func have rules for torch's own operators only"
+        return None
+
+    def slower(self, input: Tensor, weight: Tensor, *options) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        return 'an exporter knows plain operators only' if exporting() else None
 
     def run(self, input: Tensor, weight: Tensor, *options) -> Tensor:
         """Compute the output by the operator, which has derivatives."""
@@ -193,6 +183,12 @@ class OwnKernels(Backend):
     ) -> Tensor:
         """Compute the gradient of the weight, (N, G, K, K, P, Q)."""
         raise NotImplementedError
+
+
+def why_not_built(device: str) -> str | None:
+    """Return why the compiled operators cannot run on a type of device, or None."""
+    names = ('involution', 'involution_input', 'involution_weight')
+    return next(filter(None, (why_not(name, device) for name in names)), None)
 
 
 _OPTIONS = (
@@ -301,27 +297,6 @@ def _weight_backward(ctx, slope):
 involution_operator.register_autograd(_output_backward, setup_context=_output_context)
 input_operator.register_autograd(_input_backward, setup_context=_input_context)
 weight_operator.register_autograd(_weight_backward, setup_context=_weight_context)
-
-
-def _vmap(operator):
-    """Fold the dimension that ``vmap`` hides into that of the images."""
-
-    def call(info, in_dims, first, second, *rest):
-        def fold(tensor, dim):
-            if dim is None:
-                tensor = tensor.expand(info.batch_size, *tensor.shape)
-                dim = 0
-            return tensor.movedim(dim, 0).flatten(0, 1)
-
-        out = operator(fold(first, in_dims[0]), fold(second, in_dims[1]), *rest)
-        return out.unflatten(0, (info.batch_size, -1)), 0
-
-    return call
-
-
-for _operator in (involution_operator, input_operator, weight_operator):
-    if hasattr(_operator, 'register_vmap'):  # from torch 2.5 on
-        _operator.register_vmap(_vmap(_operator))
 
 
 @register_flop_formula(torch.ops.smpconv_mm.involution)

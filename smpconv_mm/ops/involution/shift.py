@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..dispatch import exporting
+import torch
+
 from .maps import Windows, by_groups, from_groups, sum_dtype
 from .operator import OwnKernels
 
@@ -11,10 +12,6 @@ class Shift(OwnKernels):
     """Plain torch; besides its arguments and results it holds a few maps."""
 
     name = 'shift'
-
-    def slower(self, input, weight, *options) -> str | None:
-        """Return why a later backend is faster, or None."""
-        return 'an exporter knows plain operators only' if exporting() else None
 
     def output(self, input, weight, *options):
         """Compute the output, (N, C, P, Q)."""
@@ -36,7 +33,8 @@ class Shift(OwnKernels):
         slopes = by_groups(grad, groups, interleaved).to(sum_dtype(grad.dtype))
         shares = (slopes * numbers for numbers in _taps(weight))
         total = from_groups(windows.add_back(shares, slopes), interleaved)
-        return total.to(grad.dtype).contiguous()
+        # a copy in any case: even an empty view would keep its offset
+        return total.to(grad.dtype).clone(memory_format=torch.contiguous_format)
 
     def weight_gradient(self, input, grad, groups, k, *options):
         """Compute the gradient of the weight, (N, G, K, K, P, Q)."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
+from ..dispatch import Backend
 from .maps import Windows, by_groups, from_groups, sum_dtype
-from .operator import OwnKernels
 
 
-class Unfold(OwnKernels):
+class Unfold(Backend):
     """Plain torch, differentiated by autograd; holds K * K copies of the input."""
 
     name = 'unfold'
@@ -17,7 +17,9 @@ class Unfold(OwnKernels):
         """Compute the output, (N, C, P, Q)."""
         stride, padding, dilation, interleaved, clamp = options
         n, groups, k, _, *places = weight.shape
-        dtype = sum_dtype(input.dtype)
+        groups, k = int(groups), int(k)  # a tracer's sizes are tensors
+        dtype = input.dtype
+        input, weight = (t.to(sum_dtype(dtype)) for t in (input, weight))
         if clamp:
             windows = Windows(
                 input.shape[-2:], places, k, stride, padding, dilation, clamp
@@ -26,11 +28,11 @@ class Unfold(OwnKernels):
             # (N, C, P, Q, K, K)
             maps = input[:, :, rows[:, None, :, None], columns[:, None, :]]
             maps = maps.flatten(4).movedim(4, 2)
-        elif len(input) == 0:  # F.unfold refuses it
+        elif n == 0:  # F.unfold refuses it
             maps = input.new_zeros(0, input.shape[1], k * k, *places) + input.sum()
         else:
             maps = F.unfold(input, k, dilation, padding, stride)
             maps = maps.view(n, -1, k * k, *places)
-        maps = by_groups(maps, groups, interleaved).to(dtype)
-        numbers = weight.flatten(2, 3).unsqueeze(2).to(dtype)
-        return from_groups((maps * numbers).sum(3), interleaved).to(input.dtype)
+        maps = by_groups(maps, groups, interleaved)
+        out = (maps * weight.flatten(2, 3).unsqueeze(2)).sum(3)
+        return from_groups(out, interleaved).to(dtype)
