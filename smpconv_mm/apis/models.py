@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -98,9 +98,11 @@ class Network(nn.Module):
 @contextmanager
 def plain_convolutions() -> Iterator[None]:
     """Convolve with torch's own operators, which exporters and all devices know."""
-    with use_backend('depthwise_conv2d', 'conv2d'):
-        with use_backend('causal_conv1d', 'direct'):
-            yield
+    plain = dict(depthwise_conv2d='conv2d', causal_conv1d='direct', conv2d='direct')
+    with ExitStack() as stack:
+        for op, backend in plain.items():
+            stack.enter_context(use_backend(op, backend))
+        yield
 
 
 def _preprocessing(cfg: Config) -> str:

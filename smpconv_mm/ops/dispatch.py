@@ -51,6 +51,43 @@ class Backend:
         raise NotImplementedError
 
 
+def exporting() -> bool:
+    """Whether a tracer or exporter is recording: it knows torch's operators only."""
+    if torch.jit.is_tracing():  # to ONNX, or to count operations
+        return True
+    return (
+        torch.compiler.is_compiling()
+        and getattr(torch.compiler, 'is_exporting', lambda: False)()
+    )
+
+
+def transforming() -> bool:
+    """Whether a transform of ``torch.func`` (``vmap``, ``grad``, ...) is at work.
+
+    It has rules for torch's own operators only.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+class OperatorBackend(Backend):
+    """A backend that runs by operators of this package.
+
+    Exporters, tracers and the transforms of ``torch.func`` know torch's own only.
+    """
+
+    def unsupported(self, *args) -> str | None:
+        """Return the reason, see :class:`Backend`."""
+        if transforming():
+            return "transforms of torch.func have rules for torch's own operators only"
+        return None
+
+    def slower(self, *args) -> str | None:
+        """Return the reason, see :class:`Backend`."""
+        return "an exporter knows torch's own operators only" if exporting() else None
+
+
 class _Operation:
     def __init__(self, backends: Sequence[Backend], example: Callable) -> None:
         self.backends = list(backends)
@@ -187,26 +224,6 @@ def use_backend(op: str, name: str) -> Iterator[None]:
             del _FORCED[op]
         else:
             _FORCED[op] = before
-
-
-def exporting() -> bool:
-    """Whether a tracer or exporter is recording: it knows torch's operators only."""
-    if torch.jit.is_tracing():  # to ONNX, or to count operations
-        return True
-    return (
-        torch.compiler.is_compiling()
-        and getattr(torch.compiler, 'is_exporting', lambda: False)()
-    )
-
-
-def transforming() -> bool:
-    """Whether a transform of ``torch.func`` (``vmap``, ``grad``, ...) is at work.
-
-    It has rules for torch's own operators only.
-    """
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def explain(op: str, *args) -> str:

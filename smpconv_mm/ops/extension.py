@@ -7,7 +7,7 @@ runs through torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,24 +63,26 @@ LOAD_ERROR: str | None = load()
 _KERNELS = _find_kernels()
 
 
-def why_not(op: str, device: str) -> str | None:
-    """Why a compiled operator cannot run on a type of device, or None if it can.
+def why_not(op: str | Sequence[str], device: str) -> str | None:
+    """Why compiled operators cannot run on a type of device, or None if they can.
 
     Args:
-        op (str): Name of the operator in ``cuda_ops/csrc/registration.cpp``.
+        op (str | Sequence[str]): Name of an operator in
+            ``cuda_ops/csrc/registration.cpp``, or of all that are needed.
         device (str): Type of the device, ``'cpu'`` or ``'cuda'``.
     """
     if device not in DEVICES:
         return f'there are no compiled operations for {device}'
     if LOAD_ERROR is not None:
         return LOAD_ERROR
-    if op not in _KERNELS:
-        return f'{LIBRARY} is of another version, it lacks {op!r}: {_BUILD}'
-    if device not in _KERNELS[op]:
-        return (
-            f'the compiled operation {op!r} was built without {device.upper()} '
-            '(FORCE_CUDA=1 or "tools/install.sh --cuda on" builds with it)'
-        )
+    for name in (op,) if isinstance(op, str) else op:
+        if name not in _KERNELS:
+            return f'{LIBRARY} is of another version, it lacks {name!r}: {_BUILD}'
+        if device not in _KERNELS[name]:
+            return (
+                f'the compiled operation {name!r} was built without {device.upper()} '
+                '(FORCE_CUDA=1 or "tools/install.sh --cuda on" builds with it)'
+            )
     return None
 
 

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import autocast_dtype, check_tensors
-from .dispatch import Backend, choose, exporting, register_operation, transforming
+from .dispatch import (
+    Backend,
+    OperatorBackend,
+    choose,
+    exporting,
+    register_operation,
+    transforming,
+)
 from .fft_conv import fft_conv
 from .widening import in_float32, must_widen
 
@@ -203,7 +210,7 @@ _PRODUCT = 0.6
 _MOST_TAPS = 256
 
 
-class Fft(Backend):
+class Fft(OperatorBackend):
     """Products of spectra; the cost hardly depends on the size of the kernel."""
 
     name = 'fft'
@@ -213,9 +220,7 @@ class Fft(Backend):
         """Return the reason, see :class:`.Backend`."""
         if set(stride) != {1} or set(dilation) != {1}:
             return f'it has stride and dilation 1, got {stride} and {dilation}'
-        if transforming():
-            return "transforms of torch.func have rules for torch's own operators only"
-        return None
+        return super().unsupported()
 
     def run(self, input, weight, bias, stride, sides, dilation, groups) -> Tensor:
         """Convolve."""

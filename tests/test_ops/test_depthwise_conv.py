@@ -234,6 +234,30 @@ def test_compile_has_no_graph_break(k):
         assert_close(a, e, 1e-6)
 
 
+def test_meta_tensors_and_transforms():
+    """By torch's own convolution, where ours has no rule."""
+    (x, weight, bias), _ = make((2, 3, 7, 6, 3, 5), torch.float64)
+    meta = [t.to('meta') for t in (x, weight, bias)]
+    assert ops.depthwise_conv2d(*meta).shape == x.shape
+
+    def loss(weight, x):
+        return ops.depthwise_conv2d(x, weight, bias).square().sum()
+
+    leaf = weight.clone().requires_grad_()
+    loss(leaf, x).backward()
+    assert_close(torch.func.grad(loss)(weight, x), leaf.grad, 1e-12)
+    of_images = torch.func.vmap(torch.func.grad(loss), (None, 0))(weight, x[:, None])
+    assert_close(of_images.sum(0), leaf.grad, 1e-12)
+    many = torch.func.vmap(ops.depthwise_conv2d, (None, 0))(
+        x, torch.stack([weight, 2 * weight])
+    )
+    assert_close(many[1], 2 * many[0], 1e-12)
+    for backend in usable(torch.float64)[:-1]:
+        forced = partial(ops.depthwise_conv2d, backend=backend)
+        with pytest.raises(RuntimeError, match='transforms of torch.func'):
+            torch.func.vmap(forced, (None, 0))(x, weight[None])
+
+
 X = torch.zeros(1, 4, 5, 5)
 W = torch.zeros(4, 1, 3, 3)
 

@@ -148,6 +148,8 @@ def test_long_kernels_are_made_by_window(normalize):
     [
         (1, 96, 240, (31, 31), 4 / 31, 'window'),  # SMPNet-T, stage 1, at first
         (1, 96, 240, (31, 31), 0.3, 'dense'),  # and when radii have grown
+        (1, 192, 210, (29, 29), 4 / 29, 'window'),  # stage 2
+        (1, 384, 182, (27, 27), 4 / 27, 'dense'),  # stage 3, much the same on AVX-512
         (1, 768, 42, (13, 13), 4 / 13, 'dense'),  # stage 4
         (96, 1, 60, (31, 31), 0.3, 'window'),  # points of each channel's own
         (1, 1, 30, (100,), 1.0, 'dense'),
@@ -233,3 +235,23 @@ C, R, W = torch.zeros(1, 4, 2), torch.ones(1, 4), torch.zeros(1, 3, 4)
 def test_bad_input(args, error, message):
     with pytest.raises(error, match=message):
         ops.smp_kernel(*args)
+
+
+def test_without_values():
+    """Meta and fake tensors, and transforms: never by way of the radii."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    tensors, size = make(CASES[1], torch.float32)
+    expected = ops.smp_kernel(*tensors, size)
+    assert ops.smp_kernel(*(t.to('meta') for t in tensors), size).shape == (1, 3, 7, 13)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert ops.smp_kernel(*tensors, size).shape == (1, 3, 7, 13)
+    many = [torch.stack([t, t]) for t in tensors]
+    both = torch.func.vmap(lambda *t: ops.smp_kernel(*t, size))(*many)
+    grad = torch.func.grad(lambda c: ops.smp_kernel(c, *tensors[1:], size).sum())
+    assert grad(tensors[0]).shape == tensors[0].shape
+    # what was kept of the grid serves ordinary tensors afterwards
+    for kernel in (both[1], ops.smp_kernel(*tensors, size)):
+        assert_close(kernel, expected, 1e-6)
+    traced = torch.jit.trace(lambda *t: ops.smp_kernel(*t, size), tensors)
+    assert_close(traced(*tensors), expected, 1e-6)

@@ -24,10 +24,8 @@ class Cpp(OwnKernels):
             return f'it runs on the CPU, the input is on {input.device}'
         if input.dtype not in _DTYPES:
             return f'it has no {input.dtype}'
-        for op in ('depthwise_conv2d', 'depthwise_conv2d_weight'):
-            if why_not(op, 'cpu') is not None:
-                return why_not(op, 'cpu')
-        return super().unsupported(input, weight, bias)
+        names = 'depthwise_conv2d', 'depthwise_conv2d_weight'
+        return why_not(names, 'cpu') or super().unsupported(input, weight, bias)
 
     def conv(self, input, weight, bias, flip) -> Tensor:
         """Convolve maps of any strides."""

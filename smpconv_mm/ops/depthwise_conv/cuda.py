@@ -53,10 +53,8 @@ class Cuda(OwnKernels):
         if max(weight.shape[2:]) > _MOST_TAPS:
             sides = tuple(weight.shape[2:])
             return f'kernel sides may be at most {_MOST_TAPS}, got {sides}'
-        for op in ('depthwise_conv2d', 'depthwise_conv2d_weight'):
-            if why_not(op, 'cuda') is not None:
-                return why_not(op, 'cuda')
-        return super().unsupported(input, weight, bias)
+        names = 'depthwise_conv2d', 'depthwise_conv2d_weight'
+        return why_not(names, 'cuda') or super().unsupported(input, weight, bias)
 
     def slower(self, input, weight, bias) -> str | None:
         """Return the reason, see :class:`.Backend`."""

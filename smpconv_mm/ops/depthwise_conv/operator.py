@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from ..checks import autocast_dtype, check_tensors
-from ..dispatch import Backend, choose, exporting, find, transforming
+from ..dispatch import OperatorBackend, choose, find
 
 
 def depthwise_conv2d(
@@ -62,7 +62,7 @@ def depthwise_conv2d(
     )
 
 
-class OwnKernels(Backend):
+class OwnKernels(OperatorBackend):
     """A backend that computes the two operators.
 
     Attributes:
@@ -70,18 +70,6 @@ class OwnKernels(Backend):
     """
 
     memory_format = torch.contiguous_format
-
-    def unsupported(
-        self, input: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        if transforming():
-            return "transforms of torch.func have rules for torch's own operators only"
-        return None
-
-    def slower(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        return 'an exporter knows plain convolutions only' if exporting() else None
 
     def conv(
         self, input: Tensor, weight: Tensor, bias: Tensor | None, flip: bool
