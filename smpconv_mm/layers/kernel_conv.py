@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from math import prod
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +14,8 @@ from smpconv_mm.ops.checks import autocast_dtype
 from smpconv_mm.registry import MODELS
 
 from .kernel import build_kernel, is_whole, reach, take_shapes, to_size
+from .remaking import remade
 from .resampling import resampled_taps
-
-# Numbers in a kernel from which it may be made again rather than kept (16 MiB)
-_LONG = 2**22
 
 # A kernel as large as the map is convolved by its spectrum
 _CONV = {1: F.conv1d, 2: ops.conv2d, 3: F.conv3d}
@@ -302,43 +299,8 @@ class KernelConv1d(KernelConv):
         if self.kernel is not None and known:
             first = self.kernel.first_tap()
         weight = weight[..., first:]
-        with self._remade(weight):
+        with remade(self.kernel, weight):
             return ops.causal_conv1d(input, weight, bias, groups=self.groups)
-
-    def _remade(self, weight: Tensor) -> AbstractContextManager:
-        """Keep for the backward pass no long kernel, but what makes it again.
-
-        Args:
-            weight (Tensor): The kernel, or a part of it.
-        """
-        kernel = self.kernel
-        long = (
-            weight.requires_grad and prod(self._size) * prod(weight.shape[:2]) > _LONG
-        )
-        if kernel is None or not kernel.remade_in_backward or not long:
-            return nullcontext()
-        if torch.compiler.is_compiling():
-            return nullcontext()
-        storage, dtype = weight.untyped_storage().data_ptr(), weight.dtype
-        versions = [p._version for p in kernel.parameters()]
-
-        def pack(saved: Tensor) -> Tensor | tuple:
-            if saved.untyped_storage().data_ptr() != storage:
-                return saved
-            return saved.size(), saved.stride(), saved.storage_offset()
-
-        @torch.no_grad()
-        def unpack(kept: Tensor | tuple) -> Tensor:
-            if isinstance(kept, Tensor):
-                return kept
-            if versions != [p._version for p in kernel.parameters()]:
-                raise RuntimeError(
-                    'parameters of a kernel were changed in place between the forward '
-                    'and the backward pass; call backward() before optimizer.step()'
-                )
-            return kernel().to(dtype).as_strided(*kept)
-
-        return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 @MODELS.register_module()

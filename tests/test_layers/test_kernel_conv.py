@@ -354,11 +354,11 @@ class TestLongKernels:
     @pytest.mark.parametrize('method', ['fft', 'direct'])
     def test_kernels_made_again(self, method, monkeypatch):
         from smpconv_mm import ops
-        from smpconv_mm.layers import kernel_conv
+        from smpconv_mm.layers import remaking
 
         found = []
         for limit in (2**22, 0):
-            monkeypatch.setattr(kernel_conv, '_LONG', limit)
+            monkeypatch.setattr(remaking, '_LONG', limit)
             layer = self.layer()
             with ops.use_backend('causal_conv1d', method):
                 torch.manual_seed(1)
@@ -371,9 +371,9 @@ class TestLongKernels:
         from torch.multiprocessing.reductions import StorageWeakRef
 
         from smpconv_mm import ops
-        from smpconv_mm.layers import kernel_conv
+        from smpconv_mm.layers import remaking
 
-        monkeypatch.setattr(kernel_conv, '_LONG', 0)
+        monkeypatch.setattr(remaking, '_LONG', 0)
         convolve, kernels = ops.causal_conv1d, []
 
         def spy(input, weight, *args, **kwargs):
