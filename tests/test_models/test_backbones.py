@@ -244,7 +244,7 @@ def test_compile_has_no_graph_break(name, form):
     x = inputs(name)
     compiled = compile_whole(backbone, x, 'aot_eager')
     with torch.no_grad():
-        backbone(x)  # keeps its kernels, in eval mode
+        backbone(x)
         for a, b in zip(compiled(x), backbone(x)):
             assert_close(a, b, 1e-4)
     torch._dynamo.reset()
