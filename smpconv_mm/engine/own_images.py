@@ -72,7 +72,7 @@ def use_images(cfg: Config, folder: str) -> None:
                 'files; take a config for images, such as '
                 'configs/smpconv/smpnet-tiny_finetune_custom.py'
             )
-        names = _write_list(lists / f'{split}.txt', images, classes)
+        count = _write_list(lists / f'{split}.txt', images, classes)
         loader.dataset = dict(
             type='mmpretrain.CustomDataset',
             data_root=str(root),
@@ -80,8 +80,8 @@ def use_images(cfg: Config, folder: str) -> None:
             metainfo=dict(classes=classes),
             pipeline=dataset.pipeline,
         )
-        if loader.get('batch_size', 1) > names:
-            loader.batch_size = names
+        if loader.get('batch_size', 1) > count:
+            loader.batch_size = count
     _set_classes(cfg, len(classes))
     some = ', '.join(classes[:10]) + (', ...' if len(classes) > 10 else '')
     counts = [sum(map(len, images.values())) for images in (train, val)]
