@@ -121,7 +121,7 @@ def make_extension():
     import torch
     from torch.utils import cpp_extension
 
-    if tuple(int(x) for x in torch.__version__.split('.')[:2]) < (2, 10):
+    if torch.__version__ < '2.10':
         raise RuntimeError(f'torch {torch.__version__} is older than 2.10')
 
     csrc = Path('cuda_ops', 'csrc')

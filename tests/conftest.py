@@ -8,6 +8,25 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 
+# Files that take longest. They come first, so that two workers end together.
+LONG = (
+    'test_scale.py',
+    'test_depthwise_weight_kernels.py',
+    'test_depthwise_kernels.py',
+    'test_check_kernels.py',
+    'test_train.py',
+    'test_downstream.py',
+    'test_docs.py',
+    'test_configs.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first."""
+    places = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
 @pytest.fixture(autouse=True)
 def own_scope():
     """A default scope that a test sets ends with it."""

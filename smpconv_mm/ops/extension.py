@@ -21,7 +21,7 @@ def find_library(folder: Path) -> Path:
 
 
 LIBRARY = find_library(Path(__file__).parents[1])
-LEAST_TORCH = (2, 10)  # the first with all of the stable ABI that is used
+LEAST_TORCH = '2.10'  # the first with all of the stable ABI that is used
 NAMESPACE = 'smpconv_mm_ext'
 DEVICES = ('cpu', 'cuda')
 
@@ -32,10 +32,12 @@ def load(path: Path = LIBRARY) -> str | None:
     """Load the library; returns why it cannot be used, or None."""
     if not path.exists():
         return f'the compiled operations are not built: {_BUILD}'
-    version = torch.__version__
-    if tuple(int(x) for x in version.split('.')[:2]) < LEAST_TORCH:
-        least = '.'.join(map(str, LEAST_TORCH))
-        return f'the compiled operations need torch {least} or newer, this is {version}'
+    version = torch.__version__  # compares with strings as versions do
+    if version < LEAST_TORCH:
+        return (
+            f'the compiled operations need torch {LEAST_TORCH} or newer, this is '
+            f'{version}'
+        )
     try:
         torch.ops.load_library(path)
     except (OSError, RuntimeError) as error:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from smpconv_mm.ops import extension
 
 ROOT = Path(__file__).parents[2]
-OLD_TORCH = tuple(int(x) for x in torch.__version__.split('.')[:2]) < (2, 10)
+OLD_TORCH = torch.__version__ < '2.10'
 
 
 @pytest.mark.skipif(
@@ -59,7 +60,7 @@ def test_says_why_it_does_not_load(tmp_path, monkeypatch):
     if not OLD_TORCH:
         reason = extension.load(broken)
         assert str(broken) in reason and f'torch {torch.__version__}' in reason
-    monkeypatch.setattr(torch, '__version__', '2.9.1')
+    monkeypatch.setattr(torch, '__version__', TorchVersion('2.9.1'))
     assert 'need torch 2.10 or newer, this is 2.9.1' in extension.load(broken)
 
 
