@@ -12,6 +12,7 @@ from smpconv_mm.registry import MODELS
 EVERY = (1, 2, 3), ('dense', 'grouped', 'depthwise')
 SMALL = {
     'DenseKernel': ({}, *EVERY),
+    'OrientedKernel': ({}, (2,), EVERY[1]),
     'SMPKernel': (dict(n_points=6, radius=0.5), *EVERY),
 }
 MODELS.import_from_location()

@@ -7,6 +7,7 @@ from .involution import CVolution2d, CVolutionConv2d, Involution2d, InvolutionCo
 from .keeping import keep_kernels
 from .kernel import Kernel
 from .kernel_conv import KernelConv, KernelConv1d, KernelConv2d, KernelConv3d
+from .oriented_kernel import OrientedConv2d, OrientedKernel, line_angles
 from .pruning import PrunedLayer, point_effects, points_outside, prune_points
 from .reparam import switch_to_deploy
 from .resampling import resample
@@ -25,12 +26,15 @@ __all__ = [
     'KernelConv1d',
     'KernelConv2d',
     'KernelConv3d',
+    'OrientedConv2d',
+    'OrientedKernel',
     'PrunedLayer',
     'SMPConv1d',
     'SMPConv2d',
     'SMPConv3d',
     'SMPKernel',
     'keep_kernels',
+    'line_angles',
     'point_effects',
     'points_outside',
     'prune_points',

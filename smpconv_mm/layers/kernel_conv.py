@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smpconv_mm import ops
+from smpconv_mm.ops.checks import autocast_dtype
 from smpconv_mm.registry import MODELS
 
 from .kernel import build_kernel, is_whole, reach, take_shapes, to_size
@@ -170,7 +171,7 @@ class KernelConv(nn.Module):
         self.kernel_size = [resampled_taps(k, rate, self.causal) for k in size]
 
     def make_kernel(self) -> Tensor:
-        """Return the dense kernel, (out_channels, in_channels / groups, *taps)."""
+        """Return the dense kernel, ``(out_channels, in_channels / groups, *taps)``."""
         return self.kernel() if self.weight is None else self.weight
 
     @torch.no_grad()
@@ -196,7 +197,7 @@ class KernelConv(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve ``input`` (N, in_channels, *spatial), or one without N."""
+        """Convolve ``(N, in_channels, *spatial)``, or an input without N."""
         if input.dim() == self.ndim + 1:
             return self.forward(input.unsqueeze(0)).squeeze(0)
         if input.dim() != self.ndim + 2 or input.shape[1] != self.in_channels:
@@ -214,7 +215,7 @@ class KernelConv(nn.Module):
         if weight is None:
             kept = not self.training and not torch.is_grad_enabled()
             weight = self._kept if kept and self._kept is not None else self.kernel()
-        if not torch.is_autocast_enabled(input.device.type):
+        if autocast_dtype(input) is None:
             weight = weight.to(input.dtype)
             bias = None if bias is None else bias.to(input.dtype)
         return self.convolve(input, weight, bias)

@@ -2,9 +2,17 @@
 
 from smpconv_mm.compat.mmpretrain import register_model_index
 
-from .backbones import SMPTCN, CedNet, RedNet, SMPNet, SMPResNet
+from .backbones import SMPTCN, CedNet, OrientedConvNeXt, RedNet, SMPNet, SMPResNet
 from .necks import LastTimeStep
 
 register_model_index()
 
-__all__ = ['SMPTCN', 'CedNet', 'LastTimeStep', 'RedNet', 'SMPNet', 'SMPResNet']
+__all__ = [
+    'SMPTCN',
+    'CedNet',
+    'LastTimeStep',
+    'OrientedConvNeXt',
+    'RedNet',
+    'SMPNet',
+    'SMPResNet',
+]

@@ -96,7 +96,11 @@ def test_strides(backend, dtype, name):
     tensors = on_gpu(shape, dtype)
     expected = run(shape, *tensors, backend)
     actual = run(shape, *(layouts(t)[name] for t in tensors), backend)
-    assert all(torch.equal(a, e) for a, e in zip(actual, expected))
+    for a, e in zip(actual, expected):
+        if name == 'offset':  # other alignment, other order of the sums
+            assert_close(a, e, TOLERANCES['involution'][dtype][0])
+        else:
+            assert torch.equal(a, e)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

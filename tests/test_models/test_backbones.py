@@ -21,6 +21,15 @@ from smpconv_mm.registry import MODELS
 RESNET = dict(depth=26, base_channels=16, stem_channels=32)
 # Small arguments and two input shapes for each backbone
 SMALL = {
+    'OrientedConvNeXt': (
+        dict(
+            arch=dict(channels=[8, 16, 16, 16], depths=[1, 2, 1, 1]),
+            variant='1dpp',
+            stem_channels=8,
+            layer_scale_init_value=0.5,
+        ),
+        [(2, 3, 64, 64), (1, 3, 45, 70)],
+    ),
     'SMPNet': (
         dict(arch=dict(channels=[8, 16], depths=[1, 2], kernel_sizes=[13, 7])),
         [(2, 3, 32, 32), (1, 3, 45, 30)],
@@ -227,7 +236,7 @@ def compile_whole(backbone, x, backend):
 @pytest.mark.parametrize('name', BACKBONES)
 @pytest.mark.parametrize('form', ['train', 'eval', 'deploy'])
 def test_compile_has_no_graph_break(name, form):
-    paths = name in ('SMPNet', *RESNETS)
+    paths = name in ('OrientedConvNeXt', 'SMPNet', *RESNETS)
     rate = 'drop_path_rate' if paths else 'dropout'
     backbone = build(name, **{rate: 0.0}).train(form == 'train')
     if form == 'deploy':

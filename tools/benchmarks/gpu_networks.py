@@ -10,6 +10,8 @@ second and milliseconds; float32, and bfloat16 by autocast.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import gpu_timing as gpu
 import torch
 import torch.nn.functional as F
@@ -148,10 +150,10 @@ def convnext_tiny(classes: int = 1000) -> nn.Module:
 
 NETWORKS = {
     # name: network, whether its maps are channels-last
-    'smpnet-tiny': (smpnet_tiny, False),
     'smpnet-tiny channels_last': (smpnet_tiny, True),
-    'convnext-tiny': (convnext_tiny, False),
     'convnext-tiny channels_last': (convnext_tiny, True),
+    'smpnet-tiny': (smpnet_tiny, False),
+    'convnext-tiny': (convnext_tiny, False),
 }
 
 
@@ -188,21 +190,35 @@ def calls(name: str, dtype: torch.dtype, batch: int, size: int, device: str):
     return dict(step=step, inference=infer)
 
 
-def main() -> None:
+def longest(call, most: int = 12) -> list:
+    """The GPU kernels that a call spends most time in: name, number, milliseconds."""
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
+        call()
+        torch.cuda.synchronize()
+    count, took = Counter(), Counter()
+    for event in profile.events():
+        if event.device_type.name == 'CUDA':
+            count[event.name[:120]] += 1
+            took[event.name[:120]] += event.time_range.elapsed_us() / 1e3
+    return [[k, count[k], round(ms, 3)] for k, ms in took.most_common(most)]
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = gpu.parser(__doc__)
     parser.add_argument('--batch', type=int, default=64)
     parser.add_argument('--size', type=int, default=224)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows, timer = gpu.start(args)
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True
     rows.add_environment()
-    order = ('smpnet-tiny', 'convnext-tiny channels_last', 'convnext-tiny')
     for dtype in (torch.bfloat16, torch.float32):
-        for name in (*order, 'smpnet-tiny channels_last'):
+        for name in NETWORKS:
             if rows.late():
                 return
-            for what, call in calls(name, dtype, args.batch, args.size, 'cuda').items():
+            found = calls(name, dtype, args.batch, args.size, 'cuda')
+            for what, call in found.items():
                 for _ in range(2):
                     call()
                 torch.cuda.reset_peak_memory_stats()
@@ -217,6 +233,9 @@ def main() -> None:
                     images_s=1e3 * args.batch / took,
                     GB=torch.cuda.max_memory_allocated() / 2**30,
                 )
+            if dtype == torch.bfloat16:
+                kernels = longest(found['step'])
+                rows.add('kernels of a step', network=name, kernels=kernels)
 
 
 if __name__ == '__main__':

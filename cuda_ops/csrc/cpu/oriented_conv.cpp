@@ -3,44 +3,19 @@
 // they are copied into arrays of their own, so that tensors of any strides and dtypes
 // are served alike. Sums are float (double for double), and no result depends on the
 // number of threads.
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
-
 #include <optional>
 
 #include "oriented_lines.h"
+#include "tensors.h"
 
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
+constexpr const char* kOp = "oriented_conv2d";
 
-Tensor empty(const Tensor& like, const int64_t (&sizes)[4], const int64_t (&strides)[4]) {
-  int32_t dtype;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
-  AtenTensorHandle made;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-      4, sizes, strides, dtype, aoti_torch_device_type_cpu(), 0, &made));
-  return Tensor(made);
-}
-
+// Channels-last.
 Tensor empty_map(const Tensor& like, int64_t height, int64_t width) {
   const int64_t n = like.size(0), c = like.size(1);
   return empty(like, {n, c, height, width}, {height * width * c, 1, width * c, c});
-}
-
-// Calls body(S(), T()) with the types of the elements and of the sums.
-template <typename F>
-void dispatch(const Tensor& tensor, const F& body) {
-  switch (tensor.scalar_type()) {
-    case ScalarType::Float: return body(float(), float());
-    case ScalarType::Double: return body(double(), double());
-    case ScalarType::Half: return body(c10::Half(), float());
-    case ScalarType::BFloat16: return body(c10::BFloat16(), float());
-    default: STD_TORCH_CHECK(false, "oriented_conv2d: dtype is not floating point");
-  }
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -96,7 +71,7 @@ Tensor conv(
   Tensor output = empty_map(
       input, ceil_div(input.size(2), stride), ceil_div(input.size(3), stride));
   if (output.numel() == 0) return output;
-  dispatch(input, [&](auto s, auto t) {
+  dispatch(kOp, input, [&](auto s, auto t) {
     using S = decltype(s);
     using T = decltype(t);
     lines::forward<S, T>(
@@ -115,7 +90,7 @@ Tensor conv_input(
   check_grad(grad, grad, height, width, stride);
   Tensor output = empty_map(grad, height, width);
   if (output.numel() == 0) return output;
-  dispatch(grad, [&](auto s, auto t) {
+  dispatch(kOp, grad, [&](auto s, auto t) {
     using S = decltype(s);
     using T = decltype(t);
     lines::input_gradient<S, T>(
@@ -128,9 +103,9 @@ Tensor conv_weight(
     Tensor input, Tensor grad, Tensor angle, int64_t taps, int64_t stride) {
   const float* angles = check(input, angle, taps, stride);
   check_grad(grad, input, input.size(2), input.size(3), stride);
-  Tensor output = empty(input, {input.size(1), 1, 1, taps}, {taps, taps, taps, 1});
+  Tensor output = empty(input, {input.size(1), 1, 1, taps});
   if (output.numel() == 0) return output;
-  dispatch(input, [&](auto s, auto t) {
+  dispatch(kOp, input, [&](auto s, auto t) {
     using S = decltype(s);
     using T = decltype(t);
     lines::weight_gradient<S, T>(

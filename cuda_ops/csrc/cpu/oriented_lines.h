@@ -128,7 +128,9 @@ void pack_row(
     return with_lanes(lanes, [&](auto count) {
       for (int64_t j = 0; j < map.columns; ++j, out += count, from += map.column_stride) {
         __builtin_prefetch(from + 16 * map.column_stride);
-        read_line(from, 1, count, out, 1);
+        T values[count];
+        read_line(from, 1, count, values, 1);
+        std::copy_n(values, int(count), out);
       }
     });
   }
@@ -161,7 +163,7 @@ void unpack_row(
       const T* from = in + block.begin;
       for (int64_t j = 0; j < map.columns; ++j, from += lanes, to += map.column_stride) {
         S values[count];
-        for (int l = 0; l < count; ++l) values[l] = static_cast<S>(from[l]);
+        write_line(from, 1, count, values, 1);
         std::copy_n(values, int(count), to);
       }
     });

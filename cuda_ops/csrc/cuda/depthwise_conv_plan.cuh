@@ -29,7 +29,6 @@ inline float conv_cycles(const ConvShape& s, const Device& device, const ConvIns
   constexpr float kAlone = 9.f;     // of a product, to a warp that has a quarter for itself
   constexpr float kTask = 150.f;    // of what a task does around its products
   constexpr float kBlock = 1500.f;  // of what a block does around its tasks
-  constexpr float kWarp = 50.f;     // of what a warp does around its tasks
   constexpr float kMemory = 800.f;  // until memory has answered
   constexpr float kBytes = 8.f;     // read in a cycle
   const int task_rows = kRows * ((kTile * k.tiles) >> t.image_bits);
@@ -46,10 +45,12 @@ inline float conv_cycles(const ConvShape& s, const Device& device, const ConvIns
                                          (64 << 10) / registers));
   const int taps = tap_bytes(k.reach, 1, s.kernel_height) / 8;
   const float start = kMemory * (2 + taps / (t.warps * kWarpSize * 8));
-  const float busy = share * (kBlock + t.warps * kWarp + tasks * task * kProduct);
+  // the more warps, the better one computes while another waits
+  const float company = smaller(resident, share) * t.warps;
+  const float busy = share * tasks * task * kProduct * (1 + 4 / company);
   const float alone =
       ceil_div(share, resident) * (start + ceil_div(tasks, t.warps) * task * kAlone);
-  return t.shared / kBytes + (busy > alone ? busy : alone);
+  return t.shared / kBytes + share * (kBlock + t.shared / 32) + (busy > alone ? busy : alone) + alone / 4;
 }
 
 // Sets the fastest plan, as far as the caller did not.
@@ -90,10 +91,8 @@ inline bool plan_conv(const ConvShape& s, const Device& device, const ConvInstan
       const int tasks = ceil_div(smaller(t.segment, s.height), kRows * stack) *
                         ceil_div(smaller(t.columns, s.width), block_columns) *
                         ceil_div(smaller(t.images, s.batch), task_images);
-      for (int rounds = 1; rounds <= 4; ++rounds) {
-        // no fewer than four: all warps load
-        t.warps = set.warps ? set.warps
-                            : larger(4, smaller(kMaxWarps, ceil_div(tasks, rounds)));
+      for (int warps : {kMaxWarps, kMaxWarps / 2}) {
+        t.warps = set.warps ? set.warps : warps;  // all load, also those without a task
         const float cycles = conv_cycles(s, device, k, t, tasks);
         if (least > 0 && cycles >= least) continue;
         least = cycles;
@@ -175,7 +174,7 @@ bool conv_mma(Launch& launch, const Device& device, const ConvShape& s, const T*
     if (eighths == 2) return run(two, two, whole);
   if constexpr (D > 0 && D < 4) {
     if constexpr (is_half<T>())
-      if (eighths == 4 && tiles != 1) return run(four, two, whole);
+      if (eighths == 4 && (tiles ? tiles == 2 : s.batch >= 32)) return run(four, two, whole);
     if (eighths == 4) return run(four, one, whole);
   }
   if constexpr (D > 0) {

@@ -282,42 +282,47 @@ __device__ __forceinline__ void load_parts(const WeightRowsToLoad<T>& w,
 }
 
 // Whole maps of an odd width: those of `channels` channels are one stretch of memory,
-// copied as pairs of numbers, `Batch` of them under way. copy.vectors is their number.
+// copied as pairs of numbers, `Batch` of each of the two maps under way. copy.vectors is
+// their number.
 template <int Batch, typename T>
-__device__ __forceinline__ void load_pairs(const WeightRowsToLoad<T>& w,
+__device__ __forceinline__ void load_pairs(const WeightRowsToLoad<T> (&w)[2],
                                            const WeightCopy& copy, int first_part,
                                            int parts, const ConvShape& s) {
   static_assert(sizeof(T) == 2, "a pair is a word");
   const int area = s.height * s.width, members = kMembers * parts;
-  const int first_member = kMembers * first_part;
-  const int valid = smaller(members, s.batch - first_member);
-  const int64_t stride = int64_t(s.channels) * area;
+  const int valid = smaller(members, s.batch - kMembers * first_part);
   int member = unsigned(threadIdx.x) / unsigned(copy.vectors);
   const int first = (int(threadIdx.x) - member * copy.vectors) * 2;
   if (member >= copy.members) return;
-  T* to[2];
+  const int64_t stride = int64_t(s.channels) * area;
+  const int64_t from = kMembers * first_part * stride + first;
+  int to[2];  // both maps are laid out alike
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
     const int channel = unsigned(first + e) / unsigned(area), at = first + e - channel * area;
     const int row = unsigned(at) / unsigned(s.width);
-    to[e] = w.to + at - row * s.width + row * w.row_pitch + channel * parts * w.part_pitch;
+    to[e] = at - row * s.width + row * w[0].row_pitch + channel * parts * w[0].part_pitch;
   }
   for (; member < members; member += Batch * copy.members) {
-    Pair<T> pairs[Batch];
+    Pair<T> pairs[2][Batch];
 #pragma unroll
     for (int i = 0; i < Batch; ++i) {
       const int m = member + i * copy.members;
       if (m < valid)
-        pairs[i].word = *reinterpret_cast<const unsigned*>(
-            w.from.map + (first_member + m) * stride + first);
+#pragma unroll
+        for (int which = 0; which < 2; ++which)
+          pairs[which][i].word =
+              *reinterpret_cast<const unsigned*>(w[which].from.map + from + m * stride);
     }
 #pragma unroll
     for (int i = 0; i < Batch; ++i) {
       const int m = member + i * copy.members;
       if (m >= members) break;
-      const int at = m / kMembers * w.part_pitch + m % kMembers * w.pitch;
-      to[0][at] = pairs[i].value[0];
-      to[1][at] = pairs[i].value[1];
+      const int at = m / kMembers * w[0].part_pitch + m % kMembers * w[0].pitch;
+#pragma unroll
+      for (int which = 0; which < 2; ++which)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) w[which].to[at + to[e]] = pairs[which][i].value[e];
     }
   }
 }

@@ -29,13 +29,13 @@ struct WeightForm {
   // pairs of rows of the kernel, rows of g (two apart) and eighths of x that a warp
   // has at once
   static constexpr int kPairs =
-      Reach > 2 ? 2 : Eighths == 1 || (Eighths == 4 && Reach == 1) ? 7 : 4;
+      Reach > 2 ? 2 : Eighths == 1 ? 7 : Eighths == 4 && Reach == 1 ? 6 : 4;
   static constexpr int kSteps = Reach > 2 ? 1 : 2;
-  // blocks on a processor, at least: 128 registers a thread for two, 80 for three
-  static constexpr int kBlocks = kParts == 2 ? 1 : Eighths == 2 ? 3 : 2;
+  // blocks on a processor, at least: 128 registers a thread for two
+  static constexpr int kBlocks = kParts == 2 ? 1 : 2;
   static constexpr int kTogether = Beside > 0 ? 2 : 4;
   // copies through registers that are under way; as many as there are registers for
-  static constexpr int kBatch = kParts == 2 ? 8 : Eighths == 2 || Reach > 2 ? 2 : 4;
+  static constexpr int kBatch = kParts == 2 ? 8 : Reach == 2 ? 4 : 2;
   // elements of a member's row; ldmatrix has no conflicts where it is odd in eighths
   static constexpr int kPitch = 8 * ((kParts * Eighths) | 1);
   static constexpr int kGradPitch = 8 * ((kParts * kGradEighths) | 1);
@@ -158,13 +158,19 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
       copy_wait_but(t.ahead - 1);
       __syncthreads();
     }
-    load();
-    if (stage < 0) continue;
     const int bottom = smaller(top + t.chunk, t.segment);
     const int until = smaller(highest, bottom + ahead_of_row);
+
     const int steps = kSteps == 2 ? ceil_div(bottom - top, 4) * 2 : bottom - top;
-    for (int part = 0; part < t.parts; ++part)
-      for (int step = phase; step < steps; step += t.phases) {
+    const int all_steps = stage < 0 ? 0 : steps * t.parts;
+    // some warps load before their first step, some behind it: meanwhile the others
+    // compute
+    const int load_at = stage < 0 ? 0 : phase % 2;
+    for (int turn = 0, all = phase; turn <= load_at || all < all_steps;
+         ++turn, all += t.phases) {
+        if (turn == load_at) load();
+        if (all >= all_steps) continue;
+        const int part = t.parts == 1 ? 0 : all / steps, step = all - part * steps;
         const int y = top + (kSteps == 2 ? step / 2 * 4 + step % 2 : step);
         const int first = y + first_u + 2 * first_own - padding;  // row of the first pair
         // pairs of rows of x that are on the map, if only by one row
@@ -235,6 +241,7 @@ __global__ void __launch_bounds__(kWeightWarps* kWarpSize,
           }
         }
       }
+    if (stage < 0) continue;
     grad_slot = wrapped(grad_slot + bottom - top, t.grad_rows);
     const bool last = bottom == t.segment;
     top = last ? 0 : bottom;

@@ -284,7 +284,7 @@ bool weight_small(Launch& launch, Allocate& allocate, const Device& device,
   const int most = ceil_div(s.batch, kMembers);  // parts
   const int unit = t.channels * 2 * Form::kMap * 2;  // bytes of a part
   t.parts = set.images ? smaller(set.images / kMembers, most)
-                       : larger(1, smaller(most, (32 << 10) / unit));
+                       : larger(1, smaller(most, (20 << 10) / unit));
   t.jobs = ceil_div(most, t.parts);
   const int64_t cycles = t.channels * (Rows * Form::kPairs * Eighths * Eighths * 2 +
                                        int64_t(s.height) * s.width * 2);
@@ -292,21 +292,17 @@ bool weight_small(Launch& launch, Allocate& allocate, const Device& device,
   const int share = device.shared_of_processor / Form::kBlocks - kReserved;
   const int all = set.shared ? smaller(set.shared, device.shared_of_block)
                              : device.shared_of_block;
-  for (const int limit : {smaller(share, all), all})
-    for (t.ahead = set.stages ? set.stages : kWeightAhead; t.ahead > 0; --t.ahead) {
-      if (t.ahead > kWeightAhead) return false;
-      if (t.ahead > 1 && t.ahead > ceil_div(t.jobs, t.splits) && !set.stages) continue;
-      // no more buffers than jobs
-      t.buffers = smaller(t.ahead + 1, ceil_div(t.jobs, t.splits));
-      t.shared = larger(t.buffers * t.parts * unit,
-                        Form::shared_of_sums(threads / kWarpSize));
-      if (t.shared <= limit)
-        return launch_weight<T>(launch, allocate, s, weight_small_mma_kernel<T, Rows, Eighths>,
-                                int64_t(s.channels / t.channels) * t.splits, threads,
-                                t.splits, input, grad, output, t);
-      if (set.stages) break;
-    }
-  return false;
+  // One job ahead: more blocks at once are worth more than more loads under way.
+  t.ahead = set.stages ? set.stages : 1;
+  if (t.ahead > kWeightAhead) return false;
+  t.buffers = smaller(t.ahead + 1, ceil_div(t.jobs, t.splits));  // not more than jobs
+  t.shared = larger(t.buffers * t.parts * unit, Form::shared_of_sums(threads / kWarpSize));
+  if (t.shared > (set.shared ? smaller(set.shared, device.shared_of_block)
+                             : device.shared_of_block))
+    return false;
+  return launch_weight<T>(launch, allocate, s, weight_small_mma_kernel<T, Rows, Eighths>,
+                          int64_t(s.channels / t.channels) * t.splits, threads, t.splits,
+                          input, grad, output, t);
 }
 
 template <typename T, typename Launch, typename Allocate>

@@ -123,8 +123,7 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
   int load_job = split, load_buffer = 0;
   const auto load = [&] {
     if (load_job < t.jobs) {
-#pragma unroll 1
-      for (int which = 0; which < 2; ++which) {
+      const auto rows = [&](int which) {
         WeightRowsToLoad<T> w;
         w.from = {(which ? grad : input) + first_channel * area, s.width, 0};
         w.to = maps + (2 * load_buffer + which) * units * Form::kMap;
@@ -132,16 +131,22 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
         w.pitch = Form::kPitch;
         w.row_pitch = Form::kRow;
         w.part_pitch = Form::kMap;
-        w.ring = w.rows = s.height;
-        w.slot = w.first = 0;
-        if constexpr (sizeof(T) == 2) {
-          if (t.vector == 0) {
-            load_pairs<Form::kBatch>(w, t.copy, load_job * t.parts, t.parts, s);
-            continue;
-          }
+        w.rows = s.height;
+        return w;
+      };
+      bool done = false;
+      if constexpr (sizeof(T) == 2 && Eighths == 1) {
+        done = t.vector == 0;
+        if (done) {
+          const WeightRowsToLoad<T> both[2] = {rows(0), rows(1)};
+          load_pairs<8>(both, t.copy, load_job * t.parts, t.parts, s);
         }
-        load_parts<Form::kBatch>(w, t.copy, load_job * t.parts, t.parts, t.vector, s);
       }
+      if (!done)
+#pragma unroll 1
+        for (int which = 0; which < 2; ++which)
+          load_parts<Form::kBatch>(rows(which), t.copy, load_job * t.parts, t.parts,
+                                   t.vector, s);
       load_job += t.splits;
       load_buffer = load_buffer + 1 == t.buffers ? 0 : load_buffer + 1;
     }

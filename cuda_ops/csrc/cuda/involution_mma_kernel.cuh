@@ -62,18 +62,22 @@ __device__ __forceinline__ void load_members(T* to, int member_pitch, int pitch,
                                              const InvolutionShape& s, int vector) {
   with_vector(vector, [&](auto count) {
     constexpr int kVector = decltype(count)::value;
-    const int vectors = pitch / kVector, lines = members * rows.size();
+    const int vectors = pitch / kVector;
     const int lane = threadIdx.x % kWarpSize, warps = blockDim.x / kWarpSize;
     // a warp copies several short lines at once
     const int across = vectors >= kWarpSize ? kWarpSize : vectors > 8 ? 16 : 8;
     const int step = warps * (kWarpSize / across);
-    for (int line = threadIdx.x / across; line < lines; line += step) {
-      const int member = line / rows.size(), row = rows.first + line % rows.size();
+    int member = threadIdx.x / across / rows.size();
+    int at = threadIdx.x / across % rows.size();
+    for (; member < members; at += step) {
+      for (; at >= rows.size(); at -= rows.size()) ++member;
+      if (member >= members) break;
+      const int row = rows.first + at;
       const bool exists = member < group_width(s) && row >= 0 && row < height;
       const T* from =
           maps + plane_of(s, image, group, member) * (int64_t(height) * width) +
           int64_t(row) * width;
-      T* target = to + member * member_pitch + (row - rows.first) * pitch;
+      T* target = to + member * member_pitch + at * pitch;
       for (int i = lane % across; i < vectors; i += across) {
         const int x = left + i * kVector;
         copy_or_clear<kVector>(target + i * kVector, from + x,
@@ -144,6 +148,14 @@ __global__ void __launch_bounds__(256, 3)
                source, Transposed ? s.out_height : s.height,
                Transposed ? s.out_width : s.width, b.image, b.group, s, t.source_vector);
 
+  // rows of outputs whose kernels are needed, for each tap row
+  int* first_rows = reinterpret_cast<int*>(kernels + s.kernel * s.kernel * t.tap_pitch);
+  int* last_rows = first_rows + s.kernel;
+  for (int u = threadIdx.x; u < s.kernel; u += blockDim.x) {
+    const Range rows = weight_rows_of<Transposed>(s, b.rows, u);
+    first_rows[u] = rows.first, last_rows[u] = rows.last;
+  }
+  __syncthreads();
   // the kernels of tap (u, v), at [u * kernel + v][row][column]
   const int weight_left =
       (Transposed ? source_columns.first : b.columns.first) / t.weight_vector * t.weight_vector;
@@ -152,17 +164,21 @@ __global__ void __launch_bounds__(256, 3)
       weight + (b.image * s.groups + b.group) * s.kernel * s.kernel * outputs;
   with_vector(t.weight_vector, [&](auto count) {
     constexpr int kVector = decltype(count)::value;
-    const int vectors = t.weight_columns / kVector, taps = s.kernel * s.kernel;
-    const int numbers = t.weight_rows * vectors;
-    for (int i = threadIdx.x; i < taps * numbers; i += blockDim.x) {
-      const int tap = i / numbers, r = i % numbers / vectors, at = i % vectors * kVector;
-      const Range rows = weight_rows_of<Transposed>(s, b.rows, tap / s.kernel);
-      const int row = rows.first + r, column = weight_left + at;
-      if (row < rows.last && column < s.out_width)
-        copy_or_clear<kVector>(kernels + tap * t.tap_pitch + r * t.weight_columns + at,
-                               group_weight + tap * outputs +
-                                   int64_t(row) * s.out_width + column,
-                               true);
+    const int vectors = t.weight_columns / kVector;
+    for (int i = lane; i < t.weight_rows * vectors; i += kWarpSize) {
+      const int r = i / vectors, at = i % vectors * kVector;
+      if (weight_left + at >= s.out_width) continue;
+      T* to = kernels + r * t.weight_columns + at;
+      const T* from = group_weight + weight_left + at;
+      for (int u = 0; u < s.kernel; ++u) {
+        const int row = first_rows[u] + r;
+        if (row >= last_rows[u]) continue;
+        for (int v = warp; v < s.kernel; v += t.warps) {
+          const int tap = u * s.kernel + v;
+          copy_or_clear<kVector>(to + tap * t.tap_pitch,
+                                 from + tap * outputs + int64_t(row) * s.out_width, true);
+        }
+      }
     }
   });
   copy_commit();
@@ -206,7 +222,7 @@ __global__ void __launch_bounds__(256, 3)
           const int row = Transposed ? line : top + r;
           const T* taps =
               kernels + u * s.kernel * t.tap_pitch +
-              (row - weight_rows_of<Transposed>(s, b.rows, u).first) * t.weight_columns;
+              (row - first_rows[u]) * t.weight_columns;
           Pair<T> band[2];
 #pragma unroll
           for (int e = 0; e < 4; ++e)

@@ -64,7 +64,7 @@ void lay_out(const InvolutionShape& s, InvolutionPass pass, InvolutionTile* t) {
   t->tap_pitch = round_up(larger(t->weight_rows * t->weight_columns - 8, 0), 64) + 8;
   const int64_t numbers = int64_t(t->members) * (t->member_pitch + t->grad_pitch) +
                           int64_t(s.kernel) * s.kernel * t->tap_pitch;
-  t->shared = numbers > (1 << 28) ? 1 << 29 : int(2 * numbers);
+  t->shared = numbers > (1 << 28) ? 1 << 29 : int(2 * numbers) + 8 * s.kernel;
 }
 
 template <bool Transposed>

@@ -56,16 +56,23 @@ template <int K>
 __device__ __forceinline__ void load_windows(float* to, const float* maps, int height,
                                              int width, const StripBlock& b,
                                              const InvolutionShape& s, const StripTile& t) {
-  const int rows = t.rows + K - 1;
-  for (int i = threadIdx.x; i < kStripMembers * rows * t.pitch; i += t.threads) {
-    const int line = i / t.pitch, member = b.member + line / rows;
-    const int y = b.top - t.padding + line % rows, x = b.left - t.padding + i % t.pitch;
-    const bool inside =
-        member < group_width(s) && y >= 0 && y < height && x >= 0 && x < width;
-    to[i] = inside ? maps[plane_of(s, b.image, b.group, member) *
-                              (int64_t(height) * width) +
-                          int64_t(y) * width + x]
-                   : 0.f;
+  const int rows = t.rows + K - 1, warps = t.threads / kWarpSize;
+  const int lane = threadIdx.x % kWarpSize;
+  int member = 0, at = threadIdx.x / kWarpSize;  // a warp copies a row
+  for (;; at += warps) {
+    for (; at >= rows; at -= rows) ++member;
+    if (member >= kStripMembers) return;
+    const int y = b.top - t.padding + at;
+    const bool exists =
+        b.member + member < group_width(s) && y >= 0 && y < height;
+    const float* from =
+        maps + plane_of(s, b.image, b.group, b.member + member) *
+                   (int64_t(height) * width) + int64_t(y) * width;
+    float* line = to + (member * rows + at) * t.pitch;
+    for (int i = lane; i < t.pitch; i += kWarpSize) {
+      const int x = b.left - t.padding + i;
+      line[i] = exists && x >= 0 && x < width ? from[x] : 0.f;
+    }
   }
 }
 

@@ -13,6 +13,7 @@ from .operator import OwnKernels
 # as TYPE of cupy_kernels.cu
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 _SOURCE = Path(__file__).with_name('cupy_kernels.cu')
+_INSTALLED = find_spec('cupy') is not None  # torch.compile cannot trace the look-up
 _THREADS = 128
 _CHANNELS = 8  # of a thread, as in cupy_kernels.cu
 
@@ -29,7 +30,7 @@ class CuPy(OwnKernels):
             return f'it runs on GPUs, the input is on {input.device}'
         if input.dtype not in _TYPES:
             return f'it has no {input.dtype}'
-        if find_spec('cupy') is None:
+        if not _INSTALLED:
             major = (torch.version.cuda or '13').split('.')[0]
             return f'CuPy is not installed: pip install cupy-cuda{major}x'
         return super().unsupported(input, weight, *options)
@@ -73,6 +74,15 @@ def _module(dtype: torch.dtype, k: int):
     return cupy.RawModule(code=_SOURCE.read_text(), options=options)
 
 
+def _stream(stream: torch.cuda.Stream):
+    """Give torch's stream as CuPy's; from CuPy 14 on by the protocol that both know."""
+    import cupy
+
+    if hasattr(cupy.cuda.Stream, 'from_external'):
+        return cupy.cuda.Stream.from_external(stream)
+    return cupy.cuda.ExternalStream(stream.cuda_stream)
+
+
 def _launch(name, blocks, first, second, out, input, output, groups, k, options):
     """Start a kernel on torch's current stream of the tensors' device."""
     import cupy
@@ -86,7 +96,7 @@ def _launch(name, blocks, first, second, out, input, output, groups, k, options)
     sizes = (input.shape[1], groups, *input.shape[-2:], *output.shape[-2:])
     numbers = [*sizes, *map(int, options)]
     device = first.device.index
-    stream = cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream)
+    stream = _stream(torch.cuda.current_stream(device))
     with cupy.cuda.Device(device), stream:
         _module(first.dtype, k).get_function(f'involution_{name}')(
             (blocks,),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..dispatch import exporting
-from ..extension import why_not
 from .operator import OwnKernels
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -16,6 +14,7 @@ class Cpp(OwnKernels):
     """Sums over the taps, for as many channels of a direction as a vector has lanes."""
 
     name = 'cpp'
+    device = 'cpu'
     needs = 'the CPU, the compiled operations of cuda_ops/'
 
     def unsupported(self, input, weight, angle, bias, stride) -> str | None:
@@ -24,12 +23,7 @@ class Cpp(OwnKernels):
             return f'it runs on the CPU, the input is on {input.device}'
         if input.dtype not in _DTYPES:
             return f'it has no {input.dtype}'
-        names = 'oriented_conv2d', 'oriented_conv2d_input', 'oriented_conv2d_weight'
-        return next(filter(None, (why_not(name, 'cpu') for name in names)), None)
-
-    def slower(self, input, weight, angle, bias, stride) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        return 'an exporter knows plain convolutions only' if exporting() else None
+        return super().unsupported(input, weight, angle, bias, stride)
 
     def memory_format(self, maps) -> torch.memory_format:
         """Return that of all results."""

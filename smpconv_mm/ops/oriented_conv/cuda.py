@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..dispatch import exporting
-from ..extension import why_not
 from .operator import OwnKernels
 
 _MOST_TAPS = 63  # kMostLineTaps of cuda_ops/csrc/cuda
@@ -16,6 +14,7 @@ class Cuda(OwnKernels):
     """Sums in registers along the line, from maps in shared memory."""
 
     name = 'cuda'
+    device = 'cuda'
     needs = f'a GPU, the compiled operations, no float64, up to {_MOST_TAPS} taps'
 
     def unsupported(self, input, weight, angle, bias, stride) -> str | None:
@@ -26,12 +25,7 @@ class Cuda(OwnKernels):
             return 'it has no float64'
         if weight.shape[-1] > _MOST_TAPS:
             return f'there may be at most {_MOST_TAPS} taps, got {weight.shape[-1]}'
-        names = 'oriented_conv2d', 'oriented_conv2d_input', 'oriented_conv2d_weight'
-        return next(filter(None, (why_not(name, 'cuda') for name in names)), None)
-
-    def slower(self, input, weight, angle, bias, stride) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        return 'an exporter knows plain convolutions only' if exporting() else None
+        return super().unsupported(input, weight, angle, bias, stride)
 
     def run(self, input, weight, angle, bias, stride) -> Tensor:
         """Convolve; the operator costs time, so without gradients it is left out."""

@@ -30,20 +30,23 @@ def dense_kernel(weight: Tensor, angle: Tensor) -> Tensor:
     """Kernels with the taps in their places, and zeros elsewhere.
 
     Args:
-        weight (Tensor): Taps of shape (C, 1, 1, K).
-        angle (Tensor): Radians of shape (C,).
+        weight (Tensor): Taps of shape (C_out, C_in, 1, K), C_in as in one group.
+        angle (Tensor): Radians of shape (C_out,).
 
     Returns:
-        Tensor: Shape (C, 1, K, K), differentiable by the taps.
+        Tensor: Shape (C_out, C_in, K, K), differentiable by the taps.
     """
-    channels, taps = weight.shape[0], weight.shape[-1]
+    out_channels, in_channels, _, taps = weight.shape
     rows, columns = (reference.line_offsets(angle, taps) + taps // 2).unbind(-1)
-    values = weight.flatten(1)
+    values = weight.squeeze(2)
     if weight.device.type == 'cpu':
-        flat = values.new_zeros(channels, taps * taps)
-        flat = flat.scatter_add(1, rows * taps + columns, values)
-        return flat.view(channels, 1, taps, taps)
+        flat = values.new_zeros(out_channels, in_channels, taps * taps)
+        places = (rows * taps + columns)[:, None].expand(values.shape)
+        return flat.scatter_add(2, places, values).unflatten(2, (taps, taps))
     # adds up in an order that never changes, which scatter_add does not on a GPU
-    places = (torch.arange(channels, device=angle.device)[:, None], rows, columns)
-    kernel = values.new_zeros(channels, taps, taps)
-    return kernel.index_put(places, values, accumulate=True)[:, None]
+    channel = torch.arange(out_channels, device=angle.device)[:, None]
+    kernel = values.new_zeros(out_channels, taps, taps, in_channels)
+    kernel = kernel.index_put(
+        (channel, rows, columns), values.transpose(1, 2), accumulate=True
+    )
+    return kernel.permute(0, 3, 1, 2)

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..dispatch import Backend, choose, exporting, find
+from ..checks import autocast_dtype, check_tensors
+from ..dispatch import Backend, choose, exporting, find, transforming
+from ..extension import why_not
 
 
 def oriented_conv2d(
@@ -61,14 +63,37 @@ def oriented_conv2d(
         RuntimeError: If devices differ or a forced backend cannot run.
     """
     _check(input, weight, angle, bias, stride)
-    if torch.is_autocast_enabled(input.device.type):
-        input, weight, bias = _autocast(input, weight, bias)
+    dtype = autocast_dtype(input)
+    # as torch's own convolutions, float64 is left alone
+    if dtype is not None and torch.float64 not in (input.dtype, weight.dtype):
+        input, weight = input.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
     args = (input, weight, angle.detach().float(), bias, stride)
     return choose('oriented_conv2d', backend, *args).run(*args)
 
 
 class OwnKernels(Backend):
-    """A backend that computes the three operators."""
+    """A backend that computes the three operators.
+
+    Attributes:
+        device (str): Type of the device that it runs on.
+    """
+
+    device: str
+
+    def unsupported(self, input, weight, angle, bias, stride) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        names = 'oriented_conv2d', 'oriented_conv2d_input', 'oriented_conv2d_weight'
+        for name in names:
+            if why_not(name, self.device) is not None:
+                return why_not(name, self.device)
+        if transforming():
+            return "transforms of torch.func have rules for torch's own operators only"
+        return None
+
+    def slower(self, input, weight, angle, bias, stride) -> str | None:
+        """Return the reason, see :class:`.Backend`."""
+        return 'an exporter knows plain convolutions only' if exporting() else None
 
     def conv(
         self, input: Tensor, weight: Tensor, angle: Tensor, bias: Tensor | None, stride
@@ -263,24 +288,15 @@ def _check(input, weight, angle, bias, stride) -> None:
         )
     if stride < 1:
         raise ValueError(f'oriented_conv2d: stride must be at least 1, got {stride}')
-    tensors = [input, weight] + ([] if bias is None else [bias])
-    if not all(t.is_floating_point() for t in (*tensors, angle)):
+    check_tensors('oriented_conv2d', input, weight, bias)
+    if not angle.is_floating_point():
         raise TypeError(
-            'oriented_conv2d: tensors must be floating point, got '
-            f'{[str(t.dtype) for t in (*tensors, angle)]}'
+            f'oriented_conv2d: angle must be floating point, got {angle.dtype}'
         )
-    # under autocast, dtypes may differ
-    if len({t.dtype for t in tensors}) > 1 and not torch.is_autocast_enabled(
-        input.device.type
-    ):
-        raise TypeError(
-            'oriented_conv2d: input, weight and bias must share a dtype, got '
-            f'{[str(t.dtype) for t in tensors]}'
-        )
-    if len({t.device for t in (*tensors, angle)}) > 1:
+    if angle.device != input.device:
         raise RuntimeError(
-            'oriented_conv2d: all tensors must be on one device, got '
-            f'{[str(t.device) for t in (*tensors, angle)]}'
+            'oriented_conv2d: angle must be on the device of the input, got '
+            f'{angle.device} and {input.device}'
         )
     if angle.device.type == 'cpu' and not (
         torch.compiler.is_compiling() or exporting() or angle.isfinite().all()
@@ -290,10 +306,3 @@ def _check(input, weight, angle, bias, stride) -> None:
             f'oriented_conv2d: angles must be finite, got {angle[bad].item()} for '
             f'channel {bad}'
         )
-
-
-def _autocast(input: Tensor, weight: Tensor, bias: Tensor | None):
-    if input.dtype == torch.float64 or weight.dtype == torch.float64:
-        return input, weight, bias  # as torch's own convolutions
-    dtype = torch.get_autocast_dtype(input.device.type)
-    return input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
