@@ -71,17 +71,17 @@ def transforming() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def watched() -> bool:
+    """Whether a compiler, or a mode such as ``FlopCounterMode``, sees the operators."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
 def operators_matter() -> bool:
     """Whether an operator of this package must be called, or its kernel is enough.
 
-    Gradients, compilers and modes such as ``FlopCounterMode`` need the operator; its
-    call takes some microseconds.
+    Gradients and those who watch need the operator; its call takes some microseconds.
     """
-    return (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-    )
+    return torch.is_grad_enabled() or watched()
 
 
 class OperatorBackend(Backend):
