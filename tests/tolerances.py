@@ -1,6 +1,6 @@
 """Allowed errors, relative to the largest value of the reference (float64).
 
-A row an operation, a column a dtype: (output, gradient of the input, gradient of
+One row per operation, one column per dtype: (output, gradient of the input, gradient of
 the weight). Half precision is compared after rounding the inputs, so that what
 is left is the error of the computation.
 """

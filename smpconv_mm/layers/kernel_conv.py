@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from smpconv_mm import ops
 from smpconv_mm.ops.checks import autocast_dtype
+from smpconv_mm.ops.dispatch import watched
 from smpconv_mm.registry import MODELS
 
 from .kernel import build_kernel, is_whole, reach, take_shapes, to_size
@@ -294,8 +295,8 @@ class KernelConv1d(KernelConv):
         ):
             return super().convolve(input, weight, bias)
         first = 0
-        # a GPU would have to be waited for
-        known = weight.device.type == 'cpu' and not torch.compiler.is_compiling()
+        # a GPU would have to be waited for; counters count all taps
+        known = weight.device.type == 'cpu' and not watched()
         if self.kernel is not None and known:
             first = self.kernel.first_tap()
         weight = weight[..., first:]

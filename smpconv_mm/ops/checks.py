@@ -41,3 +41,13 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
     if device == 'meta' or not torch.is_autocast_enabled(device):
         return None
     return torch.get_autocast_dtype(device)
+
+
+def autocast(
+    input: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Cast to the dtype of autocast, if it is on; float64 is left as it is."""
+    dtype = autocast_dtype(input)
+    if dtype is None or torch.float64 in (input.dtype, weight.dtype):
+        return input, weight, bias
+    return input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)

@@ -71,6 +71,19 @@ def transforming() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def watched() -> bool:
+    """Whether a compiler, or a mode such as ``FlopCounterMode``, sees the operators."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def operators_matter() -> bool:
+    """Whether an operator of this package must be called, or its kernel is enough.
+
+    Gradients and those who watch need the operator; its call takes some microseconds.
+    """
+    return torch.is_grad_enabled() or watched()
+
+
 class OperatorBackend(Backend):
     """A backend that runs by operators of this package.
 
@@ -227,7 +240,7 @@ def use_backend(op: str, name: str) -> Iterator[None]:
 
 
 def explain(op: str, *args) -> str:
-    """Say, a line each, which backends of ``op`` exist and which would run.
+    """Say, in one line per backend, which backends ``op`` has and which would run.
 
     Without ``args`` the lines say what each backend needs; with the arguments
     of a call, as the backends take them, they say why a backend cannot serve it.

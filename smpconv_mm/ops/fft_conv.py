@@ -2,21 +2,23 @@
 
 ``smpconv_mm::fft_conv`` is a cross-correlation of stride 1 over any number of axes,
 ``smpconv_mm::fft_conv_backward`` its two gradients. Both are products of matrices, one
-a frequency. All transforms have one size, so that the backward pass can use spectra
-that the forward pass made.
+per frequency. All transforms have the same size, so that the backward pass can use
+spectra that the forward pass made.
 
-Kernels and the output's gradient are turned around before they are transformed: then
-a correlation is a product of spectra without a conjugate, which would cost a copy.
+Kernels and the output's gradient are reversed before they are transformed: then a
+correlation is a product of spectra without a conjugate, which would cost a copy.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
+
+from .dispatch import operators_matter
 
 # Numbers in a kernel above which spectra are made again in the backward pass (16 MiB)
 _LONG = 2**22
@@ -38,18 +40,14 @@ def fft_conv(
     Returns:
         Tensor: Of the input's dtype; half precision is computed in float32.
     """
+    if not operators_matter():
+        return _convolve(input, weight, left, right, groups, False)[0]
     wanted = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
     keep = wanted and weight.numel() <= _LONG
     return conv_operator(input, weight, left, right, groups, keep)[0]
 
 
-@torch.library.custom_op(
-    'smpconv_mm::fft_conv',
-    mutates_args=(),
-    schema='(Tensor input, Tensor weight, SymInt[] left, SymInt[] right, int groups,'
-    ' bool keep) -> (Tensor, Tensor, Tensor)',
-)
-def conv_operator(input, weight, left, right, groups, keep):
+def _convolve(input, weight, left, right, groups, keep):
     """Return the output, and with ``keep`` the spectra of input and kernel.
 
     A spectrum that is not kept is an empty tensor; that of the kernel is kept only
@@ -72,6 +70,15 @@ def conv_operator(input, weight, left, right, groups, keep):
     return out, x if keep else nothing, w if keep_weight else nothing.clone()
 
 
+conv_operator = torch.library.custom_op(
+    'smpconv_mm::fft_conv',
+    _convolve,
+    mutates_args=(),
+    schema='(Tensor input, Tensor weight, SymInt[] left, SymInt[] right, int groups,'
+    ' bool keep) -> (Tensor, Tensor, Tensor)',
+)
+
+
 @conv_operator.register_fake
 def _(input, weight, left, right, groups, keep):
     transforms = _Transforms(input.shape, weight.shape, left, right, groups)
@@ -83,16 +90,7 @@ def _(input, weight, left, right, groups, keep):
     return out, _complex(input.new_empty(x)), _complex(input.new_empty(w))
 
 
-@torch.library.custom_op(
-    'smpconv_mm::fft_conv_backward',
-    mutates_args=(),
-    schema='(Tensor grad, Tensor input, Tensor weight, Tensor x, Tensor w,'
-    ' SymInt[] left, SymInt[] right, int groups, bool of_input, bool of_weight)'
-    ' -> (Tensor, Tensor)',
-)
-def backward_operator(
-    grad, input, weight, x, w, left, right, groups, of_input, of_weight
-):
+def _gradients(grad, input, weight, x, w, left, right, groups, of_input, of_weight):
     """Gradients of input and kernel; empty where not asked for.
 
     ``x`` and ``w`` are the spectra that the convolution kept, or empty.
@@ -106,7 +104,7 @@ def backward_operator(
     start = [n - 1 - before for n, before in zip(grad.shape[2:], left)]
     product = None
     for part in transforms.parts():
-        g = transforms.spectrum(_turned(grad[:, part]))
+        g = transforms.spectrum(_reversed(grad[:, part]))
         if of_input:
             kept = w if w.numel() else transforms.weight_spectrum(weight[part])
             product = transforms.input_gradient(g, kept, product)
@@ -116,7 +114,17 @@ def backward_operator(
     if not of_input:
         return input.new_empty(0), grad_weight
     signal = _window(transforms.signal(product), right, input.shape[2:])
-    return _turned(signal).to(input.dtype), grad_weight
+    return _reversed(signal).to(input.dtype), grad_weight
+
+
+backward_operator = torch.library.custom_op(
+    'smpconv_mm::fft_conv_backward',
+    _gradients,
+    mutates_args=(),
+    schema='(Tensor grad, Tensor input, Tensor weight, Tensor x, Tensor w,'
+    ' SymInt[] left, SymInt[] right, int groups, bool of_input, bool of_weight)'
+    ' -> (Tensor, Tensor)',
+)
 
 
 @backward_operator.register_fake
@@ -138,7 +146,8 @@ def _conv_backward(ctx, grad, *_):
     wanted = ctx.needs_input_grad[:2]
     if grad is None:  # undefined, as no gradients are materialized
         return (None,) * 6
-    grads = backward_operator(grad, *ctx.saved_tensors, *ctx.settings, *wanted)
+    compute = backward_operator if operators_matter() else _gradients
+    grads = compute(grad, *ctx.saved_tensors, *ctx.settings, *wanted)
     return *(g if w else None for g, w in zip(grads, wanted)), *(None,) * 4
 
 
@@ -149,7 +158,7 @@ def _backward_context(ctx, inputs, output):
 
 
 def _backward_backward(ctx, of_input, of_weight):
-    """Both gradients are linear in ``grad`` and in one of input and kernel."""
+    """Each gradient is linear in ``grad`` and in either the kernel or the input."""
     grad, input, weight = ctx.saved_tensors
     wanted = ctx.needs_input_grad
     nothing = _complex(grad.new_empty(0))
@@ -174,7 +183,7 @@ backward_operator.register_autograd(_backward_backward, setup_context=_backward_
 
 @register_flop_formula(torch.ops.smpconv_mm.fft_conv)
 def _conv_flops(input_shape, weight_shape, left, right, *args, **kwargs) -> int:
-    """Those of the direct sum: two operations a tap and place."""
+    """As many as a direct sum takes: two for each tap of each output."""
     places = prod(
         n + before + after - k + 1
         for n, k, before, after in zip(input_shape[2:], weight_shape[2:], left, right)
@@ -192,9 +201,9 @@ def _backward_flops(
 class _Transforms:
     """Sizes of the transforms of one convolution, and products of its spectra.
 
-    A spectrum has the shape (frequencies * groups, rows, columns), one matrix a
-    frequency and group. Where a group is a single channel it has (N or 1, channels,
-    *frequencies), and products of matrices are products of numbers.
+    A spectrum has the shape (frequencies * groups, rows, columns): one matrix per
+    frequency and group. Where every group is a single channel its shape is (N or 1,
+    channels, *frequencies), and numbers are multiplied instead of matrices.
     """
 
     def __init__(self, input, weight, left, right, groups) -> None:
@@ -207,23 +216,23 @@ class _Transforms:
         self.out_shape = [self.batch, self.channels_out, *places]
         self.sides = sides
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, ...]:
-        """Least sizes at which what wraps around falls on places that are cut off."""
+        """Sizes at which all outputs that wrap around are among those cut off."""
         return tuple(
             _fast_length(max(int(n + max(before, after)), int(k)))
             for n, k, before, after in self.sides
         )
 
-    @property
+    @cached_property
     def frequencies(self) -> tuple[int, ...]:
         return *self.size[:-1], self.size[-1] // 2 + 1
 
     def parts(self) -> list[slice]:
         """Ranges of output channels that are convolved one after the other.
 
-        On CPUs, what lies between two transforms then stays in the cache: the
-        kernels of a range have about 16 MiB in float32.
+        The kernels of a range take about 16 MiB in float32: on CPUs, what passes
+        between two transforms then stays in the cache.
         """
         if self.groups > 1:
             return [slice(None)]
@@ -248,20 +257,26 @@ class _Transforms:
         return prod(self.frequencies) * self.groups, rows, columns
 
     def spectrum(self, maps: Tensor) -> Tensor:
-        """Of (N, channels, *spatial)."""
+        """The spectrum of maps, (N, channels, *spatial)."""
         spectrum = self._transform(maps)
         if self.depthwise:
             return spectrum
-        spectrum = spectrum.flatten(2).unflatten(1, (self.groups, -1))
-        return spectrum.permute(3, 1, 0, 2).contiguous().flatten(0, 1)
+        spectrum = spectrum.flatten(2)
+        if self.groups == 1:
+            return spectrum.permute(2, 0, 1).contiguous()
+        grouped = spectrum.unflatten(1, (self.groups, -1))
+        return grouped.permute(3, 1, 0, 2).flatten(0, 1)
 
     def weight_spectrum(self, weight: Tensor) -> Tensor:
-        """Of a kernel, turned around."""
-        spectrum = self._transform(_turned(weight))
+        """The spectrum of a kernel, reversed."""
+        spectrum = self._transform(_reversed(weight))
         if self.depthwise:
             return spectrum.transpose(0, 1)
-        spectrum = spectrum.flatten(2).unflatten(0, (self.groups, -1))
-        return spectrum.permute(3, 0, 1, 2).contiguous().flatten(0, 1)
+        spectrum = spectrum.flatten(2)
+        if self.groups == 1:
+            return spectrum.permute(2, 0, 1).contiguous()
+        grouped = spectrum.unflatten(0, (self.groups, -1))
+        return grouped.permute(3, 0, 1, 2).flatten(0, 1)
 
     def _transform(self, signal: Tensor) -> Tensor:
         if signal.dtype in (torch.float16, torch.bfloat16):
@@ -280,22 +295,25 @@ class _Transforms:
         return (g * x).sum(0, keepdim=True) if self.depthwise else g.transpose(1, 2) @ x
 
     def signal(self, spectrum: Tensor) -> Tensor:
-        """(N, channels, *size) of a spectrum."""
-        if not self.depthwise:
-            spectrum = spectrum.unflatten(0, (-1, self.groups)).permute(2, 1, 3, 0)
-            spectrum = spectrum.flatten(1, 2).unflatten(2, self.frequencies)
-        return self._back(spectrum)
+        """The maps of a spectrum, (N, channels, *size)."""
+        if self.depthwise:
+            return self._back(spectrum)
+        if self.groups == 1:
+            return self._back(spectrum.permute(1, 2, 0))
+        grouped = spectrum.unflatten(0, (-1, self.groups))
+        return self._back(grouped.permute(2, 1, 3, 0).flatten(1, 2))
 
     def weight_signal(self, spectrum: Tensor) -> Tensor:
-        """(C_out, C_in / groups, *size) of a spectrum."""
+        """The kernel of a spectrum, (C_out, C_in / groups, *size)."""
         if self.depthwise:
-            spectrum = spectrum.transpose(0, 1)
-        else:
-            spectrum = spectrum.unflatten(0, (-1, self.groups)).permute(1, 2, 3, 0)
-            spectrum = spectrum.flatten(0, 1).unflatten(2, self.frequencies)
-        return self._back(spectrum)
+            return self._back(spectrum.transpose(0, 1))
+        if self.groups == 1:
+            return self._back(spectrum.permute(1, 2, 0))
+        grouped = spectrum.unflatten(0, (-1, self.groups))
+        return self._back(grouped.permute(1, 2, 3, 0).flatten(0, 1))
 
     def _back(self, spectrum: Tensor) -> Tensor:
+        spectrum = spectrum.reshape(*spectrum.shape[:2], *self.frequencies)
         axes = _axes(spectrum)
         return torch.fft.irfftn(spectrum.contiguous(), s=self.size, dim=axes)
 
@@ -304,7 +322,7 @@ def _axes(signal: Tensor) -> tuple[int, ...]:
     return tuple(range(2, signal.dim()))
 
 
-def _turned(signal: Tensor) -> Tensor:
+def _reversed(signal: Tensor) -> Tensor:
     return signal.flip(_axes(signal))
 
 
@@ -318,7 +336,7 @@ def _window(signal: Tensor, start, length) -> Tensor:
 
 
 def _complex(tensor: Tensor) -> Tensor:
-    """An empty spectrum beside ``tensor``."""
+    """Convert to the dtype of spectra."""
     double = tensor.dtype == torch.float64
     return tensor.to(torch.complex128 if double else torch.complex64)
 

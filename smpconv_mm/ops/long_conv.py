@@ -36,6 +36,8 @@ def causal_conv1d(
 
     ``out[n, o, t] = bias[o] + sum_ij weight[o, i, j] * input[n, i, t - (K - 1) + j]``
     with zeros before the sequence: the last tap multiplies the current sample.
+    :func:`.reference.causal_conv1d` is the definition. Where it is computed by Fourier
+    transforms, an infinite or NaN sample makes the whole output of its sequence NaN.
 
     Args:
         input (Tensor): Shape (N, C_in, L), L at least 1; N may be 0.
@@ -48,8 +50,8 @@ def causal_conv1d(
             that is faster for the shape. Defaults to ``'auto'``.
 
     Returns:
-        Tensor: Shape (N, C_out, L), of the input's dtype, under autocast of its
-        dtype.
+        Tensor: Shape (N, C_out, L), of the input's dtype (under autocast, of
+        autocast's dtype).
 
     Raises:
         ValueError: If a shape is wrong.
@@ -75,6 +77,9 @@ def conv2d(
 ) -> Tensor:
     """Convolve maps with kernels of any size, as ``F.conv2d`` does.
 
+    :func:`.reference.conv2d` is the definition. Where it is computed by Fourier
+    transforms, an infinite or NaN input makes the whole output of its image NaN.
+
     Args:
         input (Tensor): Shape (N, C_in, H, W); N may be 0.
         weight (Tensor): Shape (C_out, C_in / groups, Kh, Kw) of the input's dtype.
@@ -90,8 +95,8 @@ def conv2d(
             which takes the one that is faster for the shape. Defaults to ``'auto'``.
 
     Returns:
-        Tensor: Shape (N, C_out, H', W'), of the input's dtype, under autocast of
-        its dtype.
+        Tensor: Shape (N, C_out, H', W'), of the input's dtype (under autocast, of
+        autocast's dtype).
 
     Raises:
         ValueError: If an argument is wrong, or the kernel is larger than the padded
@@ -132,15 +137,16 @@ def _convolve(
 def _reached(places: Sequence[int], weight: Tensor, sides: Sides):
     """Drop the taps at the ends of a kernel that see nothing but padding.
 
-    How many they are is not known while a graph for any size is made.
+    All taps stay where a graph is traced whose sizes are left open: they are no ints.
     """
     kept = []
     for axis, (n, (before, after)) in enumerate(zip(places, sides), 2):
         k = weight.shape[axis]
         if isinstance(n, int) and isinstance(k, int):
-            first = max(0, k - n - after)  # sees the last sample at the last place
+            first = max(0, k - n - after)
             last = max(0, k - n - before)
-            weight = weight.narrow(axis, first, k - first - last)
+            if first > 0 or last > 0:
+                weight = weight.narrow(axis, first, k - first - last)
             before, after = before - first, after - last
         kept.append((before, after))
     return weight, kept
@@ -160,7 +166,7 @@ class Direct(Backend):
         taps = weight.shape[2:]
         if input.device.type != 'cpu':
             if prod(taps) > _MOST_TAPS:
-                return f'{tuple(taps)} taps are more than {_MOST_TAPS}'
+                return f'a transform is faster for more than {_MOST_TAPS} taps'
             return None
         ends = list(zip(input.shape[2:], taps, sides))
         places = prod(n + before + after - k + 1 for n, k, (before, after) in ends)
@@ -184,10 +190,10 @@ class Direct(Backend):
 
 
 def _transform_cost(input: Tensor, weight: Tensor, groups: int, size: int) -> float:
-    """Of a transform, in multiply-adds of a direct sum.
+    """Time of the transforms, in multiply-adds of a direct sum.
 
-    Fitted to times on CPUs with AVX2 and AVX-512 (tools/benchmarks/bench_fft_conv.py):
-    the choice takes 2 % longer than the better of both would, on average.
+    Fitted to times of forward and backward passes on CPUs with AVX2 and AVX-512: on
+    average over the measured sizes, the choice takes 2 % longer than the best one.
     """
     batch, outputs = input.shape[0], weight.shape[0]
     transformed = batch * (input.shape[1] + outputs) + outputs * weight.shape[1]
@@ -200,8 +206,9 @@ def _transform_cost(input: Tensor, weight: Tensor, groups: int, size: int) -> fl
     return size * (number * transformed + _PRODUCT * product) + call
 
 
-# Multiply-adds of a direct sum that take as long as a number in a transform and a call,
-# in 1-D and 2-D; a number for a depthwise kernel, without and with gradients; a product
+# In multiply-adds of a direct sum: a number that is transformed, and a call, by the
+# number of axes; a number that is transformed of depthwise kernels, without and with
+# gradients; a product of two numbers of spectra
 _TRANSFORM = {1: (100, 5e5), 2: (130, 4e6)}
 _TRANSFORM_DEPTHWISE = 50, 12
 _PRODUCT = 0.6

@@ -224,7 +224,7 @@ def _window(radius: Tensor, size: tuple) -> list[int]:
 
 
 def _first_place(centre: Tensor, radius: Tensor, n: int, width: int) -> Tensor:
-    """Index of the first place of each point's window; centres grow with it."""
+    """Index of the first place of each point's window, along an axis that ascends."""
     first = (centre - radius + 1) * ((n - 1) / 2) - _SLACK
     return first.ceil().nan_to_num(0).clamp(0, n - width).long()
 
@@ -267,8 +267,8 @@ def _dense(
 def _can_read(tensor: Tensor) -> bool:
     """Whether this is ordinary execution, in which a tensor has values.
 
-    It is not while ``torch.compile`` or an exporter traces, under a transform of
-    ``torch.func``, and with meta and fake tensors.
+    Values are unknown while ``torch.compile`` or an exporter traces, under a transform
+    of ``torch.func``, and in meta and fake tensors.
     """
     if torch.compiler.is_compiling() or exporting() or transforming():
         return False

@@ -15,8 +15,8 @@ HAS_ONEDNN = torch.backends.mkldnn.is_available()
 # bfloat16 instructions of AVX2); elsewhere torch adds up in bfloat16.
 _NATIVE_BFLOAT16 = HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
-# Depthwise, on channels-last maps, oneDNN (3.10) never returns from some larger
-# kernels in bfloat16, e.g. 9x31 on 5x40.
+# oneDNN (3.10) never returns from depthwise convolutions of channels-last maps with
+# some larger kernels in bfloat16, e.g. 9x31 on 5x40.
 _MOST_BFLOAT16 = 8
 
 
@@ -30,7 +30,8 @@ def must_widen(input: Tensor, weight: Tensor) -> bool:
     if input.device.type != 'cpu' or exporting():
         return False
     if input.dtype == torch.bfloat16:
-        return not _NATIVE_BFLOAT16 or max(weight.shape[2:]) > _MOST_BFLOAT16
+        may_hang = weight.shape[1] == 1 and max(weight.shape[2:]) > _MOST_BFLOAT16
+        return may_hang or not _NATIVE_BFLOAT16
     return input.dtype == torch.float16
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..checks import autocast_dtype, check_tensors
+from ..checks import autocast, check_tensors
 from ..dispatch import OperatorBackend, choose, find
 
 
@@ -52,11 +52,7 @@ def depthwise_conv2d(
         RuntimeError: If devices differ or a forced backend cannot run.
     """
     _check(input, weight, bias)
-    dtype = autocast_dtype(input)
-    # as torch's own convolutions, float64 is left alone
-    if dtype is not None and torch.float64 not in (input.dtype, weight.dtype):
-        input, weight = input.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
+    input, weight, bias = autocast(input, weight, bias)
     return choose('depthwise_conv2d', backend, input, weight, bias).run(
         input, weight, bias
     )

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..checks import autocast_dtype, check_tensors
-from ..dispatch import Backend, choose, exporting, find, transforming
+from ..checks import autocast, check_tensors
+from ..dispatch import OperatorBackend, choose, find
 from ..extension import why_not
 
 ORDERS = ('contiguous', 'interleaved')
@@ -75,11 +75,7 @@ def involution(
         RuntimeError: If devices differ or a forced backend cannot run.
     """
     padding = _check(input, weight, bias, stride, padding, dilation, order, border)
-    dtype = autocast_dtype(input)
-    # as torch's own convolutions, float64 is left alone
-    if dtype is not None and torch.float64 not in (input.dtype, weight.dtype):
-        input, weight = input.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
+    input, weight, bias = autocast(input, weight, bias)
     options = (stride, padding, dilation, order == 'interleaved', border == 'clamp')
     chosen = choose('involution', backend, input, weight, *options)
     out = chosen.run(input, weight, *options)
@@ -148,21 +144,11 @@ def _check(input, weight, bias, stride, padding, dilation, order, border) -> int
     return padding
 
 
-class OwnKernels(Backend):
+class OwnKernels(OperatorBackend):
     """A backend that computes the three operators.
 
     All methods take ``(stride, padding, dilation, interleaved, clamp)`` last.
     """
-
-    def unsupported(self, input: Tensor, weight: Tensor, *options) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        if transforming():
-            return "transforms of torch.func have rules for torch's own operators only"
-        return None
-
-    def slower(self, input: Tensor, weight: Tensor, *options) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        return 'an exporter knows plain operators only' if exporting() else None
 
     def run(self, input: Tensor, weight: Tensor, *options) -> Tensor:
         """Compute the output by the operator, which has derivatives."""
@@ -188,7 +174,7 @@ class OwnKernels(Backend):
 def why_not_built(device: str) -> str | None:
     """Return why the compiled operators cannot run on a type of device, or None."""
     names = ('involution', 'involution_input', 'involution_weight')
-    return next(filter(None, (why_not(name, device) for name in names)), None)
+    return why_not(names, device)
 
 
 _OPTIONS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..dispatch import operators_matter
 from .operator import OwnKernels
 
 _MOST_TAPS = 63  # kMostLineTaps of cuda_ops/csrc/cuda
@@ -29,7 +30,7 @@ class Cuda(OwnKernels):
 
     def run(self, input, weight, angle, bias, stride) -> Tensor:
         """Convolve; the operator costs time, so without gradients it is left out."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if operators_matter():
             return super().run(input, weight, angle, bias, stride)
         return self.conv(input, weight, angle, bias, stride)
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..checks import autocast_dtype, check_tensors
-from ..dispatch import Backend, choose, exporting, find, transforming
+from ..checks import autocast, check_tensors
+from ..dispatch import OperatorBackend, choose, exporting, find
 from ..extension import why_not
 
 
@@ -63,16 +63,12 @@ def oriented_conv2d(
         RuntimeError: If devices differ or a forced backend cannot run.
     """
     _check(input, weight, angle, bias, stride)
-    dtype = autocast_dtype(input)
-    # as torch's own convolutions, float64 is left alone
-    if dtype is not None and torch.float64 not in (input.dtype, weight.dtype):
-        input, weight = input.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
+    input, weight, bias = autocast(input, weight, bias)
     args = (input, weight, angle.detach().float(), bias, stride)
     return choose('oriented_conv2d', backend, *args).run(*args)
 
 
-class OwnKernels(Backend):
+class OwnKernels(OperatorBackend):
     """A backend that computes the three operators.
 
     Attributes:
@@ -84,16 +80,7 @@ class OwnKernels(Backend):
     def unsupported(self, input, weight, angle, bias, stride) -> str | None:
         """Return the reason, see :class:`.Backend`."""
         names = 'oriented_conv2d', 'oriented_conv2d_input', 'oriented_conv2d_weight'
-        for name in names:
-            if why_not(name, self.device) is not None:
-                return why_not(name, self.device)
-        if transforming():
-            return "transforms of torch.func have rules for torch's own operators only"
-        return None
-
-    def slower(self, input, weight, angle, bias, stride) -> str | None:
-        """Return the reason, see :class:`.Backend`."""
-        return 'an exporter knows plain convolutions only' if exporting() else None
+        return why_not(names, self.device) or super().unsupported()
 
     def conv(
         self, input: Tensor, weight: Tensor, angle: Tensor, bias: Tensor | None, stride
