@@ -15,7 +15,13 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
 PAGES = sorted(
     path
-    for pattern in ('*.md', 'docs/*.md', 'configs/*/*.md', 'cuda_ops/*.md')
+    for pattern in (
+        '*.md',
+        'docs/*.md',
+        'configs/*/*.md',
+        'cuda_ops/*.md',
+        'projects/*/*.md',
+    )
     for path in ROOT.glob(pattern)
 )
 EVERY = pytest.mark.parametrize('path', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -133,7 +139,7 @@ def test_python_code_runs(tmp_path):
     assert (tmp_path / 'features.png').stat().st_size > 1000
 
 
-def test_own_images(tmp_path, monkeypatch):
+def test_own_images(run_tool, tmp_path, monkeypatch):
     """The page on images of one's own, followed from top to bottom."""
     monkeypatch.chdir(tmp_path)
     _, drawing, config = (
@@ -141,13 +147,7 @@ def test_own_images(tmp_path, monkeypatch):
     )
     exec(drawing, {})
     Path('small.py').write_text(config)
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools/train.py', 'small.py', '--data', 'stripes'],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_tool('train.py', 'small.py', '--data', 'stripes')
     assert '320 images to train with, 80 to validate' in done.stdout
     accuracies = re.findall(r'accuracy/top1: ([\d.]+)', done.stdout)
     assert len(accuracies) == 30 and float(accuracies[-1]) == 100

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from smpconv_mm import ops
+from smpconv_mm.ops.checks import autocast_dtype
 from smpconv_mm.registry import MODELS
 
 from .resampling import resampled_taps
@@ -23,16 +24,19 @@ class CausalConv1d(nn.Conv1d):
         out_channels (int): Channels of the output.
         kernel_size (int): Taps.
         bias (bool): Defaults to True.
+        device (torch.device | str, optional): Defaults to None.
+        dtype (torch.dtype, optional): Of the parameters. Defaults to None.
         **kwargs: For builders that pass all arguments of a convolution:
-            ``stride``, ``padding``, ``dilation`` and ``groups``, which must have
-            their defaults.
+            ``stride``, ``padding``, ``dilation``, ``groups`` and
+            ``padding_mode``, which must have their defaults.
 
     Attributes:
         sampling_rate (float): Rate of the inputs over that for which ``weight``
             is meant. At another rate than 1 a tap lies between samples and acts
             on their linear interpolation. Defaults to 1.
 
-    Input: (N, in_channels, L). Output: (N, out_channels, L).
+    Input: (N, in_channels, L) or (in_channels, L). Output: the same with
+    out_channels.
 
     Raises:
         ValueError: If one of ``kwargs`` has another value than its default.
@@ -46,9 +50,11 @@ class CausalConv1d(nn.Conv1d):
         out_channels: int,
         kernel_size: int,
         bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         **kwargs,
     ) -> None:
-        defaults = dict(stride=1, padding=0, dilation=1, groups=1)
+        defaults = dict(stride=1, padding=0, dilation=1, groups=1, padding_mode='zeros')
         for name, value in kwargs.items():
             if name not in defaults or value not in (
                 defaults[name],
@@ -58,7 +64,8 @@ class CausalConv1d(nn.Conv1d):
                     f'CausalConv1d has no {name}={value!r}; it is dense, has stride '
                     'and dilation 1 and pads by itself'
                 )
-        super().__init__(in_channels, out_channels, kernel_size, bias=bias)
+        factory = dict(device=device, dtype=dtype)
+        super().__init__(in_channels, out_channels, kernel_size, bias=bias, **factory)
 
     def make_kernel(self) -> Tensor:
         """The weight at the sampling rate, (out_channels, in_channels, taps)."""
@@ -87,8 +94,10 @@ class CausalConv1d(nn.Conv1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve ``input``."""
+        if input.dim() == 2:
+            return self.forward(input.unsqueeze(0)).squeeze(0)
         weight, bias = self.make_kernel(), self.bias
-        if not torch.is_autocast_enabled(input.device.type):
+        if autocast_dtype(input) is None:
             weight = weight.to(input.dtype)
             bias = None if bias is None else bias.to(input.dtype)
         return ops.causal_conv1d(input, weight, bias)

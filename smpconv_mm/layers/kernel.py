@@ -8,6 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from smpconv_mm.ops.checks import autocast_dtype
 from smpconv_mm.registry import MODELS
 
 
@@ -103,8 +104,11 @@ class Kernel(nn.Module):
 
     def make_kernel(self) -> Tensor:
         """Return :meth:`sample`, times :meth:`scale` if resampled."""
-        with torch.autocast(self._trained_size.device.type, enabled=False):
+        if autocast_dtype(self._trained_size) is None:
             kernel = self.sample()
+        else:
+            with torch.autocast(self._trained_size.device.type, enabled=False):
+                kernel = self.sample()
         if kernel.dim() != self.ndim + 2 or kernel.shape[:2] != (
             self.out_channels,
             self.in_channels,

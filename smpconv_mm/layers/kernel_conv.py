@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smpconv_mm import ops
+from smpconv_mm.ops.checks import autocast_dtype
 from smpconv_mm.registry import MODELS
 
 from .kernel import build_kernel, is_whole, reach, take_shapes, to_size
@@ -214,7 +215,7 @@ class KernelConv(nn.Module):
         if weight is None:
             kept = not self.training and not torch.is_grad_enabled()
             weight = self._kept if kept and self._kept is not None else self.kernel()
-        if not torch.is_autocast_enabled(input.device.type):
+        if autocast_dtype(input) is None:
             weight = weight.to(input.dtype)
             bias = None if bias is None else bias.to(input.dtype)
         return self.convolve(input, weight, bias)

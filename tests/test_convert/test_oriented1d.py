@@ -11,7 +11,7 @@ from smpconv_mm.convert import convert_oriented1d
 from smpconv_mm.errors import CheckpointError
 from smpconv_mm.models import OrientedConvNeXt
 
-DATA = Path(__file__).parents[1] / 'data' / 'oriented1d'
+DATA = Path(__file__).parents[1] / 'golden' / 'oriented1d'
 ARCH = dict(depths=[2, 1, 2, 1], channels=[16, 24, 32, 40])
 
 

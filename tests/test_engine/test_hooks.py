@@ -11,7 +11,7 @@ from torch import nn
 
 from smpconv_mm.engine.hooks import AfterStepHook, CheckpointGuardHook
 from smpconv_mm.errors import CheckpointError
-from smpconv_mm.layers import SMPConv1d, SMPConv2d
+from smpconv_mm.layers import Kernel, SMPConv1d, SMPConv2d
 
 
 def test_radius_clip():
@@ -37,6 +37,21 @@ def test_positions_are_clipped_where_the_layer_says_so():
     model = nn.Sequential(free, kept)
     AfterStepHook().after_train_iter(SimpleNamespace(model=model), batch_idx=0)
     assert (free.kernel.coord == -1.5).all() and (kept.kernel.coord == -1).all()
+
+
+def test_every_kernel_is_called_after_a_step():
+    class Counting(Kernel):
+        steps = 0
+
+        def after_step(self):
+            self.steps += 1
+
+    model = nn.Sequential(
+        Counting(1, 1, 3), nn.ReLU(), nn.Sequential(Counting(1, 1, 3))
+    )
+    for _ in range(3):
+        AfterStepHook().after_train_iter(SimpleNamespace(model=model), batch_idx=0)
+    assert [model[0].steps, model[2][0].steps] == [3, 3]
 
 
 def test_radii_are_clipped_before_they_are_averaged():

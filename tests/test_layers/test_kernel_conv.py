@@ -276,9 +276,34 @@ class TestArgumentsOfTorch:
         tensors = [*ours.parameters(), *ours.buffers()]
         assert all(t.is_meta for t in tensors)
         assert {p.dtype for p in ours.parameters()} == {torch.bfloat16}
+        assert ours(torch.ones(2, 4, 9, 8, device='meta')).shape == (2, 4, 5, 4)
         like = SMPConv2d(4, 4, 5)
         ours.load_state_dict(like.state_dict(), assign=True)
         assert_close(ours(torch.ones(1, 4, 9, 9)), like(torch.ones(1, 4, 9, 9)), 1e-6)
+
+    @pytest.mark.parametrize('causal', [False, True])
+    def test_many_at_a_time(self, causal):
+        """vmap over the parameters of several layers, and grad."""
+        torch.manual_seed(0)
+        layers = [
+            SMPConv1d(4, 4, 9, causal=causal, padding='same', n_points=3)
+            if causal
+            else SMPConv2d(4, 4, 5, padding='same', groups=4, n_points=3)
+            for _ in range(3)
+        ]
+        x = torch.randn(2, 4, 11) if causal else torch.randn(2, 4, 9, 8)
+        parameters = [dict(layer.named_parameters()) for layer in layers]
+
+        def call(parameters):
+            return torch.func.functional_call(layers[0], parameters, (x,))
+
+        stacked = {n: torch.stack([p[n] for p in parameters]) for n in parameters[0]}
+        for out, layer in zip(torch.vmap(call)(stacked), layers):
+            assert_close(out, layer(x), 1e-5)
+        grads = torch.func.grad(lambda p: call(p).square().sum())(parameters[0])
+        layers[0](x).square().sum().backward()
+        for name, parameter in parameters[0].items():
+            assert_close(grads[name], parameter.grad, 1e-4, name)
 
     @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
     def test_traced(self):

@@ -283,6 +283,12 @@ def test_causal_conv_refuses_what_it_does_not_do(name):
         CausalConv1d(3, 3, 5, **{name: 3})
 
 
+def test_causal_conv_takes_what_torch_does():
+    conv = CausalConv1d(2, 3, 4, device='cpu', dtype=torch.float64)
+    x = torch.randn(2, 9, dtype=torch.float64)
+    assert torch.equal(conv(x), conv(x[None])[0])
+
+
 @pytest.mark.parametrize('network, config', [(SMPTCN, TCN), (SMPResNet, RESNET)])
 def test_kernel_cfg_reaches_every_kernel(network, config):
     net = network(**config, kernel_cfg=dict(learn_coord=False, clip_coord=True))

@@ -14,7 +14,7 @@ from smpconv_mm.ops import dispatch
 from smpconv_mm.ops.extension import why_not
 from smpconv_mm.ops.oriented_conv import dense_kernel
 
-DATA = Path(__file__).parents[1] / 'data' / 'oriented1d'
+DATA = Path(__file__).parents[1] / 'golden' / 'oriented1d'
 
 # N, C, H, W, taps, stride
 SHAPES = [

@@ -56,6 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     table = Table('', 'before', 'after')
     table.add_row('parameters', f'{before.parameters:,}', f'{after.parameters:,}')
     table.add_row('file, bytes', f'{before.size:,}', f'{after.size:,}')
+    largest = max(layer.change for layer in layers)
+    table.add_row('largest change of a kernel', '', f'{largest:.1e}')
     for key, value in before.metrics.items():
         table.add_row(key, f'{value:.2f}', f'{after.metrics[key]:.2f}')
     console.print(table)
