@@ -287,7 +287,7 @@ bool weight_small(Launch& launch, Allocate& allocate, const Device& device,
   const int most = ceil_div(s.batch, kMembers);  // parts
   const int unit = t.channels * 2 * Form::kMap * 2;  // bytes of a part
   t.parts = set.images ? smaller(set.images / kMembers, most)
-                       : larger(1, smaller(most, (20 << 10) / unit));
+                       : larger(1, smaller(most, (Form::kParts == 2 ? 32 << 10 : 20 << 10) / unit));
   t.jobs = ceil_div(most, t.parts);
   const int64_t cycles = t.channels * (Rows * Form::kPairs * Eighths * Eighths * 2 +
                                        int64_t(s.height) * s.width * 2);
