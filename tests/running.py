@@ -52,7 +52,11 @@ def load(name) -> ModuleType:
     path = ROOT / 'tools' / name
     spec = importlib.util.spec_from_file_location(f'tools_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))  # as Python does for a script
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 

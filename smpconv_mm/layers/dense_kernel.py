@@ -29,7 +29,7 @@ class DenseKernel(Kernel):
             difference here.
 
     Attributes:
-        weight (Parameter): Shape (out_channels, in_channels, *trained_size);
+        weight (Parameter): Shape ``(out_channels, in_channels, *trained_size)``;
             starts as in ``nn.Conv2d``.
     """
 

@@ -171,7 +171,7 @@ class KernelConv(nn.Module):
         self.kernel_size = [resampled_taps(k, rate, self.causal) for k in size]
 
     def make_kernel(self) -> Tensor:
-        """Return the dense kernel, (out_channels, in_channels / groups, *taps)."""
+        """Return the dense kernel, ``(out_channels, in_channels / groups, *taps)``."""
         return self.kernel() if self.weight is None else self.weight
 
     @torch.no_grad()
@@ -197,7 +197,7 @@ class KernelConv(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve ``input`` (N, in_channels, *spatial), or one without N."""
+        """Convolve ``(N, in_channels, *spatial)``, or an input without N."""
         if input.dim() == self.ndim + 1:
             return self.forward(input.unsqueeze(0)).squeeze(0)
         if input.dim() != self.ndim + 2 or input.shape[1] != self.in_channels:

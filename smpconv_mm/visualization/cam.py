@@ -37,7 +37,7 @@ def draw_activations(
 
     Args:
         inferencer (ImageClassificationInferencer): The classifier; see
-            :func:`smpconv_mm.apis.inference.load_classifier`.
+            ``smpconv_mm.apis.inference.load_classifier``.
         images (Sequence[np.ndarray]): Images (H, W, 3), channels in OpenCV's
             order.
         method (str): One of :data:`METHODS`. Defaults to 'gradcam'.

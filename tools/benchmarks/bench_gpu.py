@@ -147,10 +147,10 @@ PARTS = dict(
 )
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = gpu.parser(__doc__)
     parser.add_argument('parts', nargs='+', choices=PARTS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows, timer = gpu.start(args)
     if args.parts != ['once']:
         rows.add_environment()

@@ -204,11 +204,11 @@ def longest(call, most: int = 12) -> list:
     return [[k, count[k], round(ms, 3)] for k, ms in took.most_common(most)]
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = gpu.parser(__doc__)
     parser.add_argument('--batch', type=int, default=64)
     parser.add_argument('--size', type=int, default=224)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows, timer = gpu.start(args)
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True

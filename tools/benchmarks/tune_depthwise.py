@@ -82,14 +82,14 @@ def poisoned(call, like):
     return call()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = gpu.parser(__doc__)
     parser.add_argument('--passes', nargs='+', choices=PASSES, default=list(PASSES))
     parser.add_argument('--dtypes', nargs='+', default=['bfloat16'])
     parser.add_argument('--batch', type=int, default=64)
     parser.add_argument('--stages', nargs='+', type=int, default=[0, 1, 2, 3])
     parser.add_argument('--settings', type=int, default=2, help='most of a plan')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows, timer = gpu.start(args)
     rows.add_environment()
     wrong, best = 0, []

@@ -78,8 +78,9 @@ __device__ __forceinline__ void load_windows(float* to, const float* maps, int h
 
 // With Transposed, the gradient of the input: the same sum with the taps turned round
 // and the weight taken where the source is instead of the target.
+// Without a number of blocks nvcc 13 spills for K 3.
 template <int K, bool Transposed>
-__global__ void __launch_bounds__(kStripThreads)
+__global__ void __launch_bounds__(kStripThreads, K < 7 ? 4 : 3)
     involution_strip_kernel(const float* source, const float* weight, float* target,
                             InvolutionShape s, StripTile t) {
   SMPCONV_MM_SHARED(memory);
