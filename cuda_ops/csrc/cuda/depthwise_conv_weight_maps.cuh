@@ -18,7 +18,8 @@ constexpr int kWeightHead = 32;   // bytes of shared memory before all else
 // How the threads of a block copy a map: so many copies make a row, so many rows and
 // members are copied at once.
 struct WeightCopy {
-  int vectors, rows, members;  // members: divides those of a stage
+  int vectors, rows, members;
+  int turns;  // that they need for all members: equally many for each
 };
 
 // From sm_100 on the compiler needs more registers for the same code.
@@ -146,36 +147,41 @@ __device__ __forceinline__ void store_numbers(
   }
 }
 
-// Copies a row of every `step`-th member from first on, of which the first is at `from`
-// and the next are `stride` further; members from `valid` on become 0.
+// Copies a row of `turns` members, `stride` apart at `from` and `pitch` at `to`; those
+// from `valid` on become 0.
 template <int Batch, int Vector, typename T>
 __device__ __forceinline__ void load_members(typename WeightNumbers<T>::Element* to,
                                              int pitch, int low, const T* from,
-                                             int64_t stride, int first, int step,
-                                             int valid, int members) {
+                                             int64_t stride, int turns, int valid) {
   if constexpr (WeightNumbers<T>::kParts == 1 && Vector > 1) {
     unsigned address = shared_address(to);
 #pragma unroll 4
-    for (int member = first; member < members; member += step) {
-      copy_async_or_zero<Vector * int(sizeof(T))>(address, from, member < valid);
+    for (int turn = 0; turn < turns; ++turn) {
+      copy_async_or_zero<Vector * int(sizeof(T))>(address, from, turn < valid);
       address += pitch * int(sizeof(T));
       from += stride;
     }
   } else {
-    for (int member = first; member < members; member += Batch * step) {
+    for (int turn = 0; turn < turns; turn += Batch) {
       Numbers<T, Vector> numbers[Batch];
 #pragma unroll
       for (int i = 0; i < Batch; ++i)
-        numbers[i] = member + i * step < valid
+        numbers[i] = turn + i < smaller(valid, turns)
                          ? *reinterpret_cast<const Numbers<T, Vector>*>(from + i * stride)
                          : Numbers<T, Vector>{};
 #pragma unroll
       for (int i = 0; i < Batch; ++i)
-        if (member + i * step < members) store_numbers(to + i * pitch, low, numbers[i]);
+        if (turn + i < turns) store_numbers(to + i * pitch, low, numbers[i]);
       to += Batch * pitch;
       from += Batch * stride;
     }
   }
+}
+
+// The turns of a thread whose members are own, own + step, .. that are images: there are
+// `images` of them from the first member on.
+__device__ __forceinline__ int valid_turns(int images, int own, int step) {
+  return images <= own ? 0 : int(unsigned(images - own + step - 1) / unsigned(step));
 }
 
 // What a thread copies: columns from `column` on of rows row, row + copy.rows, .. of
@@ -209,13 +215,16 @@ __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
   const int own = place.member, column = place.column;
   if (own < 0) return;
   const int64_t stride = int64_t(s.channels) * s.height * s.width;
+  const int valid = s.batch - first_member >= members
+                        ? copy.turns
+                        : valid_turns(s.batch - first_member, own, step);
   for (int r = place.row; r < w.rows; r += copy.rows) {
     auto* to = w.to + wrapped(w.slot + r, w.ring) * w.row_pitch + own * w.pitch + column;
     const T* from = w.from.map + column;
     if (t.segments == 1) {
       from += (first_member + own) * stride + int64_t(w.first + r) * s.width;
-      load_members<Batch, Vector>(to, step * w.pitch, w.low, from, step * stride, own, step,
-                                  s.batch - first_member, members);
+      load_members<Batch, Vector>(to, step * w.pitch, w.low, from, step * stride,
+                                  copy.turns, valid);
     } else {
       for (int member = own; member < members; member += step) {
         const int all = first_member + member, segment = unsigned(all) / unsigned(s.batch);
@@ -224,7 +233,7 @@ __device__ __forceinline__ void load_rows(const WeightRowsToLoad<T>& w,
         load_members<1, Vector>(to, 0, w.low,
                                 from + (all - segment * s.batch) * stride +
                                     int64_t(row) * s.width,
-                                0, 0, 1, inside, 1);
+                                0, 1, inside);
         to += step * w.pitch;
       }
     }
@@ -259,8 +268,10 @@ __device__ __forceinline__ void load_parts(const WeightRowsToLoad<T>& w,
     auto* to = w.to + r * w.row_pitch + own * w.pitch + column;
     for (int part = first_part; part < first_part + parts; ++part) {
       const T* from = w.from.map + (part * kMembers + own) * stride + r * s.width + column;
-      load_members<Batch, Vector>(to, step * w.pitch, w.low, from, step * stride, own, step,
-                                  s.batch - part * kMembers, kMembers);
+      const int images = s.batch - part * kMembers;
+      load_members<Batch, Vector>(
+          to, step * w.pitch, w.low, from, step * stride, copy.turns,
+          images >= kMembers ? copy.turns : valid_turns(images, own, step));
       to += w.part_pitch;
     }
   }
@@ -359,14 +370,13 @@ __device__ __forceinline__ void sum_diagonals(const float (&sum)[Tiles][Offsets]
       for (int k = 0; k < Offsets; ++k) to[8 * k] = sum[m][k][r];
     }
     __syncwarp();
-    for (int k = lane; k < kLine; k += kWarpSize)
+    for (int k = lane; k < 2 * kLine; k += kWarpSize) {
+      const float* from = skewed + (k < kLine ? k : 8 * kSkewed + k - kLine);
+      float total = 0.f;
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float total = 0.f;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) total += skewed[(half * 8 + j) * kSkewed + k];
-        taps[(2 * m + half) * kLine + k] = total;
-      }
+      for (int j = 0; j < 8; ++j) total += from[j * kSkewed];
+      taps[2 * m * kLine + k] = total;
+    }
   }
 }
 

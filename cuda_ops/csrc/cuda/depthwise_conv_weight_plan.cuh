@@ -186,6 +186,8 @@ inline bool plan_weight(const ConvShape& s, const Device& device, const WeightSi
           for (WeightCopy* copy : {&t->copy, &t->grad_copy}) {
             copy->rows = smaller(t->chunk, threads / copy->vectors);
             copy->members = threads / (copy->vectors * copy->rows);
+            while (kMembers * t->parts % copy->members != 0) --copy->members;
+            copy->turns = kMembers * t->parts / copy->members;
           }
           t->shared = larger(int(bytes), threads / kWarpSize * form.shared_of_sums);
           if (t->shared <= all) return true;
@@ -280,11 +282,12 @@ bool weight_small(Launch& launch, Allocate& allocate, const Device& device,
   t.copy.rows = pairs ? 1 : smaller(s.height, threads / t.copy.vectors);
   t.copy.members = threads / (t.copy.vectors * t.copy.rows);
   while (!pairs && kMembers % t.copy.members != 0) --t.copy.members;
+  t.copy.turns = kMembers / t.copy.members;
 
   const int most = ceil_div(s.batch, kMembers);  // parts
   const int unit = t.channels * 2 * Form::kMap * 2;  // bytes of a part
   t.parts = set.images ? smaller(set.images / kMembers, most)
-                       : larger(1, smaller(most, (20 << 10) / unit));
+                       : larger(1, smaller(most, (Form::kParts == 2 ? 32 << 10 : 20 << 10) / unit));
   t.jobs = ceil_div(most, t.parts);
   const int64_t cycles = t.channels * (Rows * Form::kPairs * Eighths * Eighths * 2 +
                                        int64_t(s.height) * s.width * 2);

@@ -34,7 +34,7 @@ struct WeightSmallForm {
   // blocks on a processor, at least: as many as there are registers for
   static constexpr int kBlocks = kParts == 2 || kGroups > 4 ? 1 : 3;
   // copies through registers that are under way
-  static constexpr int kBatch = Eighths == 1 ? 16 : kParts == 2 ? 8 : 2;
+  static constexpr int kBatch = Eighths == 1 || kParts == 2 ? 8 : 2;
   static constexpr int kPitch = 8 * ((kParts * Eighths) | 1);
   // of a row of 16 members: copies of several rows are to meet different banks
   static constexpr int kRow = kMembers * kPitch + (Eighths == 1 ? 8 : 16);
@@ -198,25 +198,25 @@ __global__ void __launch_bounds__(WeightSmallForm<T, Rows, Eighths>::kWarps* kWa
   if (partial != nullptr)
     partial += int64_t(split) * s.channels * s.kernel_height * s.kernel_width;
   const int phases = t.phases;
-  for (int row = warp; row < t.channels * s.kernel_height; row += warps) {
-    const int channel = row / s.kernel_height, u = row - channel * s.kernel_height;
-    const int tile = u - s.kernel_height / 2 - Form::kFirst;  // of its upper halves
-    store_taps(output, partial, int64_t(first_channel + channel) * s.kernel_height + u,
-               s.kernel_width, 7 + 8 * (Eighths - 1) - s.kernel_width / 2, Form::kLine,
-               [=](int k) {
-                 float total = 0.f;
-                 for (int p = 0; p < phases; ++p)
+  for (int channel = 0; channel < t.channels; ++channel)
+    for (int u = warp; u < s.kernel_height; u += warps) {
+      const int tile = u - s.kernel_height / 2 - Form::kFirst;  // of its upper halves
+      store_taps(output, partial, int64_t(first_channel + channel) * s.kernel_height + u,
+                 s.kernel_width, 7 + 8 * (Eighths - 1) - s.kernel_width / 2, Form::kLine,
+                 [=](int k) {
+                   float total = 0.f;
+                   for (int p = 0; p < phases; ++p)
 #pragma unroll
-                   for (int half = 0; half < 2; ++half) {
-                     const int own = tile - half, of = own / Form::kTiles;
-                     if (own < 0 || own >= Form::kDistances) continue;
-                     total += taps[((channel * phases + p) * Form::kGroups + of) *
-                                       Form::kSums +
-                                   (own % Form::kTiles * 2 + half) * Form::kLine + k];
-                   }
-                 return total;
-               });
-  }
+                     for (int half = 0; half < 2; ++half) {
+                       const int own = tile - half, of = own / Form::kTiles;
+                       if (own < 0 || own >= Form::kDistances) continue;
+                       total += taps[((channel * phases + p) * Form::kGroups + of) *
+                                         Form::kSums +
+                                     (own % Form::kTiles * 2 + half) * Form::kLine + k];
+                     }
+                   return total;
+                 });
+    }
 #endif
 }
 
