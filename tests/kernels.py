@@ -20,6 +20,7 @@ SMALL = {
         dict(kernel_net=dict(hidden_channels=8, input_scale=4.0), mask_init=0.4),
         *EVERY,
     ),
+    'NJetKernel': (dict(sigma=1.3, order=3), (2, 3), EVERY[1]),
     'OrientedKernel': ({}, (2,), EVERY[1]),
     'SMPKernel': (dict(n_points=6, radius=0.5), *EVERY),
 }

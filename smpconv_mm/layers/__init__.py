@@ -26,6 +26,7 @@ from .kernel_nets import (
     KernelNet,
     MAGNet,
 )
+from .njet_kernel import NJetKernel
 from .oriented_kernel import OrientedConv2d, OrientedKernel, line_angles
 from .pruning import PrunedLayer, point_effects, points_outside, prune_points
 from .reparam import switch_to_deploy
@@ -58,6 +59,7 @@ __all__ = [
     'KernelNet',
     'MAGNet',
     'MLP',
+    'NJetKernel',
     'NSIREN',
     'OrientedConv2d',
     'OrientedKernel',

@@ -2,14 +2,30 @@
 
 from smpconv_mm.compat.mmpretrain import register_model_index
 
-from .backbones import SMPTCN, CedNet, OrientedConvNeXt, RedNet, SMPNet, SMPResNet
+from .backbones import (
+    SMPTCN,
+    CedNet,
+    FlexNet,
+    FlexTCN,
+    OrientedConvNeXt,
+    RedNet,
+    SMPNet,
+    SMPResNet,
+)
+from .classifier import KernelRegularizedClassifier
+from .losses import AliasingLoss, KernelNormLoss
 from .necks import LastTimeStep
 
 register_model_index()
 
 __all__ = [
+    'AliasingLoss',
     'SMPTCN',
     'CedNet',
+    'FlexNet',
+    'FlexTCN',
+    'KernelNormLoss',
+    'KernelRegularizedClassifier',
     'LastTimeStep',
     'OrientedConvNeXt',
     'RedNet',
