@@ -13,6 +13,7 @@ from .backbones import (
     SMPResNet,
 )
 from .classifier import KernelRegularizedClassifier
+from .heads import RegressionHead, StepwiseClsHead
 from .losses import AliasingLoss, KernelNormLoss
 from .necks import LastTimeStep
 
@@ -29,6 +30,8 @@ __all__ = [
     'LastTimeStep',
     'OrientedConvNeXt',
     'RedNet',
+    'RegressionHead',
     'SMPNet',
     'SMPResNet',
+    'StepwiseClsHead',
 ]

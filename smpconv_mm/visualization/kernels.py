@@ -7,20 +7,22 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import nn
 
-from smpconv_mm.layers import SMPKernel
+from smpconv_mm.layers import CKKernel, FlexKernel, SMPKernel
 
 
 @torch.no_grad()
 def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Figure:
-    """Draw SMP kernels of a model, one row per layer.
+    """Draw kernels of points, or made by networks, one row per layer.
 
-    The first panel of a row shows the points: for 2-D kernels each as the
-    diamond of its radius around its position, the frame being the kernel; for
-    1-D and 3-D along the first axis. Colour is the mean weight (red positive,
-    blue negative). The other panels show the kernel of single channels (of a
-    3-D kernel the middle slice).
+    The first panel of a row shows what makes the kernel. Points of an SMP kernel: in
+    2-D each as the diamond of its radius around its position, the frame being the
+    kernel; in 1-D and 3-D along the first axis. Colour is the mean weight (red
+    positive, blue negative). Of a FlexKernel: its mask over the whole kernel, and a
+    frame around the taps that are kept. The other panels show the kernel of single
+    channels, cropped (of a 3-D kernel the middle slice).
 
     Args:
         model (nn.Module): Any network in training form.
@@ -31,13 +33,14 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
         Figure: For :func:`smpconv_mm.visualization.save_figure`.
 
     Raises:
-        ValueError: If the model has no SMP kernel (deploy form).
+        ValueError: If the model has no such kernel (deploy form).
     """
-    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, SMPKernel)]
+    kinds = SMPKernel, CKKernel
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, kinds)]
     if not layers:
         raise ValueError(
-            f'{type(model).__name__} has no SMP kernels to draw; a deploy form has '
-            'none, give the training form'
+            f'{type(model).__name__} has no kernels of points or networks to draw; a '
+            'deploy form has none, give the training form'
         )
     rows = np.unique(np.linspace(0, len(layers) - 1, max_layers).round().astype(int))
     figure = Figure(
@@ -47,14 +50,16 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
     for row, index in zip(axes, rows):
         name, layer = layers[index]
         kernel = layer.make_kernel().float().cpu().numpy()
-        kernel = kernel.reshape(-1, *layer.kernel_size)
-        _draw_points(row[0], layer)
-        size = 'x'.join(map(str, layer.kernel_size))
-        row[0].set_title(
-            f'{short_name(name)}\n{layer.n_points} points, {size}',
-            fontsize=7,
-            loc='left',
-        )
+        kernel = kernel.reshape(-1, *kernel.shape[2:])
+        size = 'x'.join(map(str, kernel.shape[1:]))
+        if isinstance(layer, SMPKernel):
+            _draw_points(row[0], layer)
+            made_by = f'{layer.n_points} points, {size}'
+        else:
+            _draw_mask(row[0], layer)
+            whole = 'x'.join(map(str, layer.kernel_size))
+            made_by = f'{type(layer.net).__name__}, {size} of {whole}'
+        row[0].set_title(f'{short_name(name)}\n{made_by}', fontsize=7, loc='left')
         chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
         for axis, channel in zip(row[1:], chosen):
             _draw_kernel(axis, kernel[channel])
@@ -91,6 +96,28 @@ def _draw_points(axis: Axes, layer: SMPKernel) -> None:
         )
         axis.axvspan(-1, 1, color='0.93', zorder=0)
     axis.tick_params(labelsize=6)
+
+
+def _draw_mask(axis: Axes, layer: CKKernel) -> None:
+    if not isinstance(layer, FlexKernel):
+        axis.set_axis_off()  # nothing but the network
+        return
+    axes = [torch.linspace(-1, 1, n) for n in layer.kernel_size]
+    mask = layer.window(axes).float().cpu().numpy()
+    kept = layer.kept_taps()
+    axis.tick_params(labelsize=6)
+    if layer.ndim == 1:
+        axis.plot(axes[0], mask, linewidth=0.8)
+        first, last = axes[0][kept[0][0]], axes[0][kept[0][1] - 1]
+        axis.axvspan(float(first), float(last), color='0.9', zorder=0)
+        axis.set(xlim=(-1.05, 1.05), ylim=(0, 1.05))
+        return
+    if layer.ndim == 3:
+        mask, kept = mask[len(mask) // 2], kept[1:]
+    axis.imshow(mask, cmap='Greys', vmin=0, vmax=1, interpolation='nearest')
+    (top, bottom), (left, right) = kept
+    corner, size = (left - 0.5, top - 0.5), (right - left, bottom - top)
+    axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor='#e31a1c'))
 
 
 def _draw_kernel(axis: Axes, kernel: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Draw the kernels of a model, and the points that make them."""
+"""Draw the kernels of a model, and the points or masks that make them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import UsageError, plain_errors
-from smpconv_mm.visualization import draw_kernels, save_figure
+from smpconv_mm.visualization import draw_kernel_sizes, draw_kernels, save_figure
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,6 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--out', default='kernels.png', help='picture to write')
     parser.add_argument('--layers', type=int, default=8, help='layers at most')
     parser.add_argument('--channels', type=int, default=5, help='channels a layer')
+    parser.add_argument(
+        '--sizes', metavar='FILE', help='picture of the learned size of every layer'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args(argv)
     with plain_errors():
@@ -26,6 +29,8 @@ def main(argv: list[str] | None = None) -> None:
         model = build_model(cfg, args.checkpoint)
         try:
             figure = draw_kernels(model, args.layers, args.channels)
+            if args.sizes:
+                save_figure(draw_kernel_sizes(model), args.sizes)
         except ValueError as error:
             raise UsageError(str(error)) from error
         save_figure(figure, args.out)
