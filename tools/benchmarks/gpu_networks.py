@@ -4,8 +4,8 @@ Both are made of torch's layers and smpconv_mm.ops alone, so that neither MMEngi
 mmpretrain is needed: the same layers, widths and depths as the backbones, with a linear
 head. Rows: a training step (forward, loss, backward, SGD) and inference, in images a
 second and milliseconds; float32, and bfloat16 by autocast. `ms` is wall time as users
-see it; `graph_ms` replays the call as a CUDA graph, without the time that the host takes
-to queue some thousand kernels.
+see it; `graph_ms` replays the call as a CUDA graph, without the time that the host
+takes to queue some thousand kernels.
 
     python tools/benchmarks/gpu_networks.py --json rows.jsonl
 """
