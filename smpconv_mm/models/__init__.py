@@ -2,7 +2,15 @@
 
 from smpconv_mm.compat.mmpretrain import register_model_index
 
-from .backbones import SMPTCN, CedNet, OrientedConvNeXt, RedNet, SMPNet, SMPResNet
+from .backbones import (
+    SMPTCN,
+    CedNet,
+    DCLSConvNeXt,
+    OrientedConvNeXt,
+    RedNet,
+    SMPNet,
+    SMPResNet,
+)
 from .necks import LastTimeStep
 
 register_model_index()
@@ -10,6 +18,7 @@ register_model_index()
 __all__ = [
     'SMPTCN',
     'CedNet',
+    'DCLSConvNeXt',
     'LastTimeStep',
     'OrientedConvNeXt',
     'RedNet',
