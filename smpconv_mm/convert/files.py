@@ -154,7 +154,7 @@ def convert_oriented1d_file(
     if cfg.model.type.rpartition('.')[2] == 'ImageClassifier':
         model, classifier = build_model(cfg), True
     else:
-        model, classifier = build_model(cfg).backbone, False
+        model, classifier = build_model(cfg, part='backbone'), False
         model = torch.nn.ModuleDict(dict(backbone=model))
     converted, report = convert_oriented1d(
         state_dict, shapes_of(model), classifier=classifier
