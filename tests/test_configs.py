@@ -141,6 +141,45 @@ def test_names_of_downstream_recipes_are_true(path):
     assert decays == ('cascade' in path or 'upernet' in path)
 
 
+@pytest.mark.parametrize('arch', ['tiny', 'base'])
+@pytest.mark.parametrize('variant', ['1d', '1dpp', '2d', '2dpp'])
+def test_recipes_of_oriented_kernels(variant, arch):
+    """What sizes and variants share, and what they do not."""
+    folder, name = ROOT / 'configs/oriented1d', f'convnext-{variant}-{arch}'
+    classifier, detector, segmenter = (
+        Config.fromfile(folder / path)
+        for path in (
+            f'{name}_32xb128_in1k.py',
+            f'cascade-mask-rcnn_{name}_fpn_8xb2-3x_coco.py',
+            f'{name}_upernet_4xb4-160k_ade20k-512x512.py',
+        )
+    )
+    recipes = (
+        (classifier, 128, 4096, 4e-3, dict(tiny=0.1, base=0.5)),
+        (detector, 2, 16, 2e-4, dict(tiny=0.4, base=0.7)),
+        (segmenter, 4, 16, 1e-4, dict(tiny=0.4, base=0.4)),
+    )
+    for cfg, batch, images, rate, drop_path in recipes:
+        backbone = cfg.model.backbone
+        assert (backbone.arch, backbone.variant) == (arch, variant)
+        assert backbone.drop_path_rate == drop_path[arch]
+        assert cfg.train_dataloader.batch_size == batch
+        assert cfg.auto_scale_lr.base_batch_size == images
+        optimizer = cfg.optim_wrapper.optimizer
+        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == (
+            'AdamW',
+            rate,
+            0.05,
+        )
+        assert cfg.optim_wrapper.type == 'OptimWrapper'  # float32 throughout
+        if cfg is not classifier:
+            assert backbone.layer_scale_init_value == 1
+            assert backbone.init_cfg.checkpoint.endswith(f'{name}_backbone.pth')
+    ends = [[s.end for s in cfg.param_scheduler] for cfg, *_ in recipes]
+    assert ends == [[20, 300], [500, 36], [1500, 160000]]
+    assert detector.param_scheduler[1].milestones == [27, 33]
+
+
 def test_parameter_groups_of_tiny():
     """Numbers of the original's four groups."""
     cfg = Config.fromfile(ROOT / 'configs/smpconv/smpnet-tiny_4xb256_in1k.py')
@@ -276,7 +315,9 @@ def test_model_index():
             model = MODELS.build(Config.fromfile(ROOT / entry.config).model)
             side = 224 if 'in1k' in entry.name else 32
             assert entry.metadata.flops == measure(model, (3, side, side)).total
-        if entry.results:  # detectors and segmenters have none yet
-            assert entry.results[0].metrics['Top 1 Accuracy'] > 75
-        trained = re.search('configs/(smpconv|involution)/', entry.config)
-        assert bool(entry.results) == bool(trained)
+        for result in entry.results or ():
+            if result.task == 'Image Classification':
+                assert result.metrics['Top 1 Accuracy'] > 75
+        # nobody has trained the detectors and segmenters of SMPNet yet
+        untrained = re.search('configs/(detection|segmentation)/', entry.config)
+        assert bool(entry.results) != bool(untrained)
