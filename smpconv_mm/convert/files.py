@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 
 from smpconv_mm import __version__
 from smpconv_mm.checkpoint import (
@@ -92,6 +92,9 @@ def convert_involution_file(
 ) -> Report:
     """Convert a checkpoint of the involution or C-volution repository.
 
+    Of a classifier, where the config is of a detector or segmenter, the result is the
+    backbone alone, for ``init_cfg=dict(type='Pretrained', prefix='backbone.')``.
+
     Args:
         src (str | Path): File of the original project.
         dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
@@ -107,13 +110,25 @@ def convert_involution_file(
     state_dict = state_dict_of(load(src))
     if not state_dict:
         raise CheckpointError(f'checkpoint {src} holds no tensors')
-    converted, report = convert_involution(state_dict)
-    check_fits(build_model(load_config(str(config))), converted, src)
+    classifier = all(key.startswith(('backbone.', 'head.')) for key in state_dict)
+    model, whole = _model_for(load_config(str(config)), classifier)
+    converted, report = convert_involution(state_dict, head=whole)
+    check_fits(model, converted, src)
     meta = dict(
         converted_from='involution', config=str(config), smpconv_mm_version=__version__
     )
     save(dict(state_dict=converted, meta=meta), dst)
     return report
+
+
+def _model_for(cfg: Config, classifier: bool) -> tuple[nn.Module, bool]:
+    """The model that a file is for, and whether it is all that the config says.
+
+    Of a detector or segmenter a classifier is for the backbone alone.
+    """
+    if not classifier or cfg.model.type.rpartition('.')[2] == 'ImageClassifier':
+        return build_model(cfg), True
+    return nn.ModuleDict(dict(backbone=build_model(cfg, part='backbone'))), False
 
 
 def convert_oriented1d_file(
@@ -150,16 +165,11 @@ def convert_oriented1d_file(
     state_dict = state_dict_of(checkpoint.get(name, checkpoint))
     if not state_dict:
         raise CheckpointError(f'checkpoint {src} holds no tensors')
-    cfg = load_config(str(config))
-    if cfg.model.type.rpartition('.')[2] == 'ImageClassifier':
-        model, classifier = build_model(cfg), True
-    else:
-        model, classifier = build_model(cfg, part='backbone'), False
-        model = torch.nn.ModuleDict(dict(backbone=model))
+    model, whole = _model_for(load_config(str(config)), classifier=True)
     converted, report = convert_oriented1d(
-        state_dict, shapes_of(model), classifier=classifier
+        state_dict, shapes_of(model), classifier=whole
     )
-    if not classifier:  # norms of the maps, which a classifier does not have
+    if not whole:  # norms of the maps, which a classifier does not have
         norms = [f'backbone.norm{i}.' for i in model.backbone.out_indices]
         for key, value in model.state_dict().items():
             if key.startswith(tuple(norms)) and key not in converted:
