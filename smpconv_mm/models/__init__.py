@@ -11,7 +11,8 @@ from .backbones import (
     SMPNet,
     SMPResNet,
 )
-from .necks import LastTimeStep
+from .heads import involution_mask_head, involution_rpn_head
+from .necks import InvolutionFPN, LastTimeStep
 
 register_model_index()
 
@@ -19,9 +20,12 @@ __all__ = [
     'SMPTCN',
     'CedNet',
     'DCLSConvNeXt',
+    'InvolutionFPN',
     'LastTimeStep',
     'OrientedConvNeXt',
     'RedNet',
     'SMPNet',
     'SMPResNet',
+    'involution_mask_head',
+    'involution_rpn_head',
 ]
