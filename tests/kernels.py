@@ -15,6 +15,7 @@ SMALL = {
         dict(kernel_net=dict(type='SIREN', hidden_channels=8, omega_0=3.0)),
         *EVERY,
     ),
+    'DCLSKernel': (dict(n_points=4), *EVERY),
     'DenseKernel': ({}, *EVERY),
     'FlexKernel': (
         dict(kernel_net=dict(hidden_channels=8, input_scale=4.0), mask_init=0.4),

@@ -5,6 +5,7 @@ from smpconv_mm.compat.mmpretrain import register_model_index
 from .backbones import (
     SMPTCN,
     CedNet,
+    DCLSConvNeXt,
     FlexNet,
     FlexTCN,
     OrientedConvNeXt,
@@ -13,18 +14,24 @@ from .backbones import (
     SMPResNet,
 )
 from .classifier import KernelRegularizedClassifier
-from .heads import RegressionHead, StepwiseClsHead
+from .heads import (
+    RegressionHead,
+    StepwiseClsHead,
+    involution_mask_head,
+    involution_rpn_head,
+)
 from .losses import AliasingLoss, KernelNormLoss
-from .necks import LastTimeStep
+from .necks import InvolutionFPN, LastTimeStep
 
 register_model_index()
 
 __all__ = [
     'AliasingLoss',
-    'SMPTCN',
     'CedNet',
+    'DCLSConvNeXt',
     'FlexNet',
     'FlexTCN',
+    'InvolutionFPN',
     'KernelNormLoss',
     'KernelRegularizedClassifier',
     'LastTimeStep',
@@ -33,5 +40,8 @@ __all__ = [
     'RegressionHead',
     'SMPNet',
     'SMPResNet',
+    'SMPTCN',
     'StepwiseClsHead',
+    'involution_mask_head',
+    'involution_rpn_head',
 ]

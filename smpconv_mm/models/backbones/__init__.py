@@ -1,5 +1,6 @@
 """Backbones: each returns a tuple of feature maps."""
 
+from .convnext_dcls import DCLSConvNeXt
 from .convnext_oriented import OrientedConvNeXt
 from .flexnet import FlexNet, FlexTCN
 from .rednet import CedNet, RedNet
@@ -9,6 +10,7 @@ from .smpnet import SMPNet
 
 __all__ = [
     'CedNet',
+    'DCLSConvNeXt',
     'FlexNet',
     'FlexTCN',
     'OrientedConvNeXt',
