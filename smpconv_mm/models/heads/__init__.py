@@ -1,7 +1,7 @@
 """Heads that mmpretrain and mmdet lack.
 
-Those of detectors extend mmdet's classes. What is registered are functions that import mmdet when
-they are called, so that classification neither needs it nor waits for it.
+Those of detectors extend mmdet's classes. What is registered are functions that import
+mmdet when they are called, so that classification neither needs it nor waits for it.
 """
 
 from __future__ import annotations
