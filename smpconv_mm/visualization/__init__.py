@@ -2,6 +2,7 @@
 
 from .curves import draw_curves, read_scalars
 from .figures import save_figure
+from .kernel_sizes import draw_kernel_sizes, draw_size_growth
 from .kernels import draw_kernels, short_name
 from .samples import draw_confusion, draw_samples
 from .trajectories import draw_trajectories
@@ -9,8 +10,10 @@ from .trajectories import draw_trajectories
 __all__ = [
     'draw_confusion',
     'draw_curves',
+    'draw_kernel_sizes',
     'draw_kernels',
     'draw_samples',
+    'draw_size_growth',
     'draw_trajectories',
     'read_scalars',
     'save_figure',

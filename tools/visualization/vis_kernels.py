@@ -1,4 +1,4 @@
-"""Draw the kernels of a model, and the points or lines that make them."""
+"""Draw the kernels of a model, and the points, lines or masks that make them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import UsageError, plain_errors
-from smpconv_mm.visualization import draw_kernels, save_figure
+from smpconv_mm.visualization import draw_kernel_sizes, draw_kernels, save_figure
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,6 +20,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--layers', type=int, default=8, help='layers at most')
     parser.add_argument('--channels', type=int, default=5, help='channels a layer')
     parser.add_argument('--layer', help='layers in this one only, e.g. stages.0')
+    parser.add_argument(
+        '--sizes', metavar='FILE', help='picture of the learned size of every layer'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args(argv)
     with plain_errors():
@@ -27,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
         model = build_model(cfg, args.checkpoint)
         try:
             figure = draw_kernels(model, args.layers, args.channels, args.layer)
+            if args.sizes:
+                save_figure(draw_kernel_sizes(model), args.sizes)
         except ValueError as error:
             raise UsageError(str(error)) from error
         save_figure(figure, args.out)

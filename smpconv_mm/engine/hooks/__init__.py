@@ -3,13 +3,17 @@
 from .after_step_hook import AfterStepHook
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .epoch_seed_hook import EpochSeedHook
+from .kernel_size_hook import KernelSizeHook
 from .label_guard_hook import LabelGuardHook
 from .point_tracking_hook import PointTrackingHook
+from .validate_first_hook import ValidateFirstHook
 
 __all__ = [
     'AfterStepHook',
     'CheckpointGuardHook',
     'EpochSeedHook',
+    'KernelSizeHook',
     'LabelGuardHook',
     'PointTrackingHook',
+    'ValidateFirstHook',
 ]
