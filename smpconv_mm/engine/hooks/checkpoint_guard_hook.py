@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
-from smpconv_mm.checkpoint import adapted_shapes, check_fits, shapes_of, state_dict_of
+from smpconv_mm.checkpoint import (
+    adapted_shapes,
+    check_fits,
+    check_part,
+    check_resumable,
+    state_dict_of,
+)
 from smpconv_mm.errors import CheckpointError
 from smpconv_mm.registry import HOOKS
 
@@ -16,17 +22,28 @@ class CheckpointGuardHook(Hook):
     """Stop with one clear error where MMEngine would warn and go on.
 
     MMEngine loads what fits of a checkpoint and logs the rest, so that a test
-    with the wrong file ends with a meaningless accuracy. With this hook a test
-    or a resumed training needs a checkpoint that fits exactly; a training that
-    starts from other weights (``load_from``) needs at least one entry that
-    fits. Where samples are permuted, the checkpoint must have seen the same
-    permutation.
+    with the wrong file ends with a meaningless accuracy. With this hook
+
+    * a test or a resumed training needs a checkpoint that fits exactly, and a
+      resumed one the state of the optimiser too;
+    * a training that starts from other weights (``load_from``) needs a backbone
+      that fits; heads may be others;
+    * weights must be finite, and where samples are permuted, the checkpoint must
+      have seen the same permutation.
+
+    Args:
+        ignore_mismatched_sizes (bool): Start a training from what fits of any
+            checkpoint, the backbone's entries included. Defaults to False.
 
     Raises:
-        CheckpointError: See :func:`smpconv_mm.checkpoint.check_fits`.
+        CheckpointError: See :func:`smpconv_mm.checkpoint.check_fits`,
+            ``check_part`` and ``check_resumable``.
     """
 
     priority = 'VERY_HIGH'
+
+    def __init__(self, ignore_mismatched_sizes: bool = False) -> None:
+        self.ignore_mismatched_sizes = ignore_mismatched_sizes
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the checkpoint with the runner's model."""
@@ -54,11 +71,25 @@ class CheckpointGuardHook(Hook):
         if not fine_tuning:
             check_fits(model, state_dict, path, full_shapes)
             _check_permutation(runner, checkpoint, path)
-        elif not set(state_dict) & set(full_shapes or shapes_of(model)):
-            raise CheckpointError(
-                f'checkpoint {path} has no entry in common with the model; its first '
-                f'names are {list(state_dict)[:3]}'
-            )
+        else:
+            same = None if self.ignore_mismatched_sizes else 'backbone.'
+            option = 'default_hooks.checkpoint_guard'
+            check_part(model, state_dict, path, option, same, full_shapes)
+        if training and runner._resume:
+            check_resumable(checkpoint, path)
+            _check_average(runner, checkpoint, path)
+
+
+def _check_average(runner: Runner, checkpoint: dict, path) -> None:
+    """The state dict of a run with averaged weights holds the average."""
+    averages = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+    if 'ema_state_dict' in checkpoint and not averages:
+        raise CheckpointError(
+            f'checkpoint {path} is of a training that averages its weights, and the '
+            'config has no EMAHook: it would go on from the average with the '
+            "optimiser's state of other weights. Resume with the EMAHook in "
+            'custom_hooks, or start a new training from the average by load_from'
+        )
 
 
 def _check_permutation(runner: Runner, checkpoint: dict, path) -> None:
