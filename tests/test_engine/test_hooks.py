@@ -66,6 +66,16 @@ class Loop(BaseLoop):
         pass
 
 
+def saved(model, **meta):
+    """A checkpoint that can be resumed."""
+    return dict(
+        state_dict=model.state_dict(),
+        meta=dict(epoch=1, iter=1, **meta),
+        optimizer=dict(state={}),
+        message_hub=dict(runtime_info={}),
+    )
+
+
 def runner(model, resume=False, training=False):
     return SimpleNamespace(
         model=model,
@@ -73,6 +83,7 @@ def runner(model, resume=False, training=False):
         work_dir='w',
         _resume=resume,
         _train_loop=Loop() if training else {},
+        hooks=[],
         logger=logging.getLogger(__name__),
     )
 
@@ -83,14 +94,15 @@ def test_checkpoint_guard():
     hook = CheckpointGuardHook()
 
     def load(source, **kwargs):
-        hook.after_load_checkpoint(
-            runner(model, **kwargs), dict(state_dict=source.state_dict())
-        )
+        hook.after_load_checkpoint(runner(model, **kwargs), saved(source))
 
     for kwargs in (dict(), dict(resume=True, training=True), dict(training=True)):
         load(model, **kwargs)
         with pytest.raises(CheckpointError, match='x.pth'):
             load(foreign, **kwargs)
+    with pytest.raises(CheckpointError, match='optimizer, message_hub, meta.epoch'):
+        weights = dict(state_dict=model.state_dict())
+        hook.after_load_checkpoint(runner(model, resume=True, training=True), weights)
     # another head: fine to start from, not to test or to resume
     load(other, training=True)
     for kwargs in (dict(), dict(resume=True, training=True)):
@@ -104,9 +116,9 @@ def test_checkpoint_guard_compares_permutations(phase):
     order = (2, 0, 1)
 
     def load(trained, tested, **kwargs):
-        checkpoint = dict(state_dict=model.state_dict())
+        checkpoint = saved(model)
         if trained is not None:
-            checkpoint['meta'] = dict(dataset_meta=trained)
+            checkpoint['meta']['dataset_meta'] = trained
         this = runner(model, resume=phase == 'train', training=phase == 'train')
         loop = Loop()
         dataset = SimpleNamespace(metainfo=tested)
@@ -127,7 +139,7 @@ def test_checkpoint_guard_compares_permutations(phase):
 
 def test_checkpoint_guard_lets_the_number_of_points_change(caplog):
     model, other = (SMPConv1d(2, 2, 9, n_points=n) for n in (4, 3))
-    checkpoint = dict(state_dict=other.state_dict())
+    checkpoint = saved(other)
     hook = CheckpointGuardHook()
     with caplog.at_level(logging.INFO):
         for kwargs in (dict(), dict(training=True), dict(resume=True, training=True)):
@@ -146,3 +158,26 @@ def test_checkpoint_guard_lets_the_number_of_points_change(caplog):
     hook.after_load_checkpoint(runner(Wrapper(model)), checkpoint)  # a test
     with pytest.raises(CheckpointError, match='already distributed cannot follow'):
         hook.after_load_checkpoint(runner(Wrapper(model), training=True), checkpoint)
+
+
+@pytest.mark.parametrize('part, fits', [('backbone', False), ('head', True)])
+def test_checkpoint_guard_lets_heads_be_others(part, fits):
+    """An entry of a backbone that does not fit is of another architecture."""
+    model, other = (
+        nn.ModuleDict(dict(backbone=nn.Linear(2, 3), head=nn.Linear(3, 4)))
+        for _ in range(2)
+    )
+    other[part] = nn.Linear(5, 6)
+    this = runner(model, training=True)
+    asked = CheckpointGuardHook(ignore_mismatched_sizes=True)
+    asked.after_load_checkpoint(this, saved(other))
+    hook = CheckpointGuardHook()
+    if fits:
+        hook.after_load_checkpoint(this, saved(other))
+        return
+    with pytest.raises(CheckpointError) as info:
+        hook.after_load_checkpoint(this, saved(other))
+    text = str(info.value)
+    assert 'x.pth is of another architecture: 2 of 4 entries' in text
+    assert 'backbone.weight (6, 5) instead of (3, 2)' in text
+    assert 'default_hooks.checkpoint_guard.ignore_mismatched_sizes=True' in text

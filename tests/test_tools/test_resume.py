@@ -176,10 +176,8 @@ def test_the_same_with_workers(train, tmp_path, persistent):
         f'train_dataloader.persistent_workers={persistent}',
         'train_dataloader.batch_size=16',
     )
-    train('a', 2, '--no-validate', options=options)
-    train(
-        'b', 2, '--no-validate', '--resume', tmp_path / 'a/epoch_1.pth', options=options
-    )
+    train('a', 2, *args, options=options)
+    train('b', 2, *args, '--resume', tmp_path / 'a/epoch_1.pth', options=options)
     one, two = (load(tmp_path / d / 'epoch_2.pth')['state_dict'] for d in 'ab')
     for key, value in one.items():
         assert torch.equal(value, two[key]), key
