@@ -90,22 +90,35 @@ def _check_form(checkpoint: object, path: Path) -> None:
         raise CheckpointError(
             f'checkpoint {path}: meta is a {type(meta).__name__}, expected a dict'
         )
-    state_dict = checkpoint.get('state_dict', checkpoint)
+    classes = (meta or {}).get('dataset_meta')
+    if classes is not None and not isinstance(classes, Mapping):
+        raise CheckpointError(
+            f'checkpoint {path}: meta.dataset_meta is a {type(classes).__name__}, '
+            'expected a dict'
+        )
+    _check_entries(checkpoint.get('state_dict', checkpoint), path)
+
+
+def _check_entries(state_dict: object, path: str | Path) -> None:
+    where = f'checkpoint {path}'.rstrip()
     if not isinstance(state_dict, Mapping):
         raise CheckpointError(
-            f'checkpoint {path}: state_dict is a {type(state_dict).__name__}, expected '
-            'a dict of names and tensors'
+            f'{where}: its state dict is a {type(state_dict).__name__}, '
+            'expected a dict of names and tensors'
         )
     for key, value in state_dict.items():
         if not isinstance(key, str):
             raise CheckpointError(
-                f'checkpoint {path} has an entry named {key!r}, a '
+                f'{where} has an entry named {key!r}, a '
                 f'{type(key).__name__}; names of entries are strings'
             )
-        if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+        if not isinstance(value, torch.Tensor):
+            continue
+        if value.layout != torch.strided or value.is_quantized:
+            kind = 'quantised' if value.is_quantized else 'sparse'
             raise CheckpointError(
-                f'checkpoint {path}: {key} is a sparse tensor ({value.layout}); save '
-                'it as a dense one, with to_dense()'
+                f'{where}: {key} is a {kind} tensor; save it as a plain one, with '
+                'dequantize() or to_dense()'
             )
 
 
@@ -122,6 +135,9 @@ def check_resumable(checkpoint: Mapping, path: str | Path) -> None:
         for key in ('optimizer', 'message_hub')
         if not isinstance(checkpoint.get(key), Mapping) or not checkpoint[key]
     ]
+    state = checkpoint.get('optimizer') or {}
+    if 'state' in state and 'param_groups' not in state:
+        lacking.append('optimizer.param_groups')
     if lacking or 'epoch' not in meta or 'iter' not in meta:
         lacking += [f'meta.{key}' for key in ('epoch', 'iter') if key not in meta]
         raise CheckpointError(
@@ -139,8 +155,13 @@ def check_resumable(checkpoint: Mapping, path: str | Path) -> None:
 
 
 def state_dict_of(checkpoint: Mapping) -> dict:
-    """The model's entries of a checkpoint, without a ``module.`` prefix."""
+    """The model's entries of a checkpoint, without a ``module.`` prefix.
+
+    Raises:
+        CheckpointError: If they are not named tensors.
+    """
     state_dict = checkpoint.get('state_dict', checkpoint)
+    _check_entries(state_dict, '')
     return {
         key.removeprefix('module.'): value
         for key, value in state_dict.items()
@@ -194,13 +215,19 @@ def check_fits(
     """
     own = full_shapes or {**shapes_of(model), **adapted_shapes(model, state_dict)}
     lacking = missing(model, state_dict, full_shapes)
+    kinds = [
+        f'{key} {state_dict[key].dtype} instead of {value.dtype}'
+        for key, value in model.state_dict().items()
+        if key in state_dict
+        and value.is_floating_point() != state_dict[key].is_floating_point()
+    ]
     unexpected = [key for key in state_dict if key not in own]
     shapes = [
         f'{key} {tuple(state_dict[key].shape)} instead of {tuple(own[key])}'
         for key in own
         if key in state_dict and state_dict[key].shape != own[key]
     ]
-    if not (lacking or unexpected or shapes):
+    if not (lacking or unexpected or shapes or kinds):
         check_finite(state_dict, path)
         return
     faults = [
@@ -209,6 +236,7 @@ def check_fits(
             (lacking, 'entries missing'),
             (unexpected, 'unknown entries'),
             (shapes, 'of another shape'),
+            (kinds, 'of another type'),
         ]
         if names
     ]

@@ -146,6 +146,7 @@ def test_missing_and_foreign_files(tmp_path):
     'fault, message',
     [
         (dict(optimizer={}), 'optimizer missing, as in best'),
+        (dict(optimizer=dict(state={})), 'optimizer.param_groups missing'),
         (dict(message_hub=None), 'message_hub missing'),
         (dict(meta=None), r'\(meta.epoch, meta.iter missing'),
         (dict(meta=dict(epoch=1)), 'meta.iter missing'),
@@ -170,13 +171,17 @@ def test_a_checkpoint_that_cannot_be_resumed(fault, message, tmp_path):
 @pytest.mark.parametrize(
     'content, message',
     [
-        (dict(state_dict=[1]), 'state_dict is a list, expected a dict of names'),
+        (dict(state_dict=[1]), 'its state dict is a list, expected a dict'),
         (dict(state_dict={}, meta=[1]), 'meta is a list, expected a dict'),
         ({3: torch.ones(1)}, 'an entry named 3, a int; names of entries are strings'),
         (dict(state_dict={1.5: torch.ones(1)}), 'an entry named 1.5'),
         (dict(state_dict=dict(w=torch.eye(2).to_sparse())), 'w is a sparse tensor'),
+        (
+            dict(meta=dict(dataset_meta=['cat'])),
+            'meta.dataset_meta is a list, expected a dict',
+        ),
     ],
-    ids=['list', 'meta', 'number', 'float', 'sparse'],
+    ids=['list', 'meta', 'number', 'float', 'sparse', 'classes'],
 )
 def test_what_is_not_a_checkpoint(content, message, tmp_path):
     torch.save(content, tmp_path / 'a.pth')
@@ -206,6 +211,16 @@ def test_weights_that_are_not_finite(value, tmp_path):
     with pytest.raises(CheckpointError, match='a.pth: bias is not finite'):
         ckpt.load_into(model, tmp_path / 'a.pth')
     assert not ckpt.not_finite(dict(mask=torch.tensor([0, -torch.inf])))
+
+
+@pytest.mark.parametrize('dtype', [torch.int64, torch.complex64])
+def test_weights_of_another_type(dtype):
+    """torch would cut them off without a word."""
+    model = nn.Linear(2, 3)
+    state_dict = {key: value.to(dtype) for key, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match='2 of another type .weight torch'):
+        ckpt.check_fits(model, state_dict, 'x.pth')
+    ckpt.check_fits(model, model.half().state_dict(), 'x.pth')
 
 
 def test_load_into_strips_data_parallel(tmp_path):

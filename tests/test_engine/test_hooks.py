@@ -71,7 +71,7 @@ def saved(model, **meta):
     return dict(
         state_dict=model.state_dict(),
         meta=dict(epoch=1, iter=1, **meta),
-        optimizer=dict(state={}),
+        optimizer=dict(state={}, param_groups=[]),
         message_hub=dict(runtime_info={}),
     )
 
@@ -84,6 +84,8 @@ def runner(model, resume=False, training=False):
         _resume=resume,
         _train_loop=Loop() if training else {},
         hooks=[],
+        optim_wrapper=None,
+        param_schedulers=None,
         logger=logging.getLogger(__name__),
     )
 
@@ -181,3 +183,34 @@ def test_checkpoint_guard_lets_heads_be_others(part, fits):
     assert 'x.pth is of another architecture: 2 of 4 entries' in text
     assert 'backbone.weight (6, 5) instead of (3, 2)' in text
     assert 'default_hooks.checkpoint_guard.ignore_mismatched_sizes=True' in text
+
+
+def test_checkpoint_guard_compares_optimisers():
+    model = nn.Linear(2, 3)
+    this = runner(model, resume=True, training=True)
+
+    def build(kind, *groups):
+        groups = [dict(params=group) for group in groups]
+        return SimpleNamespace(optimizer=kind(groups, lr=0.1))
+
+    apart = ([model.weight], [model.bias])
+    sgd = build(torch.optim.SGD, *apart)
+    state = sgd.optimizer.state_dict()
+    checkpoint = dict(saved(model), optimizer=state, param_schedulers=[{}])
+    hook = CheckpointGuardHook()
+    for optimizer, schedulers, message in [
+        (sgd, 1, None),
+        (sgd, 2, 'of 1 schedulers, the config has 2; resume with the config'),
+        (
+            build(torch.optim.SGD, [*model.parameters()]),
+            1,
+            '1, 1 .*, the config has .*2',
+        ),
+        (build(torch.optim.Adam, *apart), 1, 'momentum.*, the config has one with ams'),
+    ]:
+        this.optim_wrapper, this.param_schedulers = optimizer, [None] * schedulers
+        if message is None:
+            hook.after_load_checkpoint(this, checkpoint)
+            continue
+        with pytest.raises(CheckpointError, match=message):
+            hook.after_load_checkpoint(this, checkpoint)

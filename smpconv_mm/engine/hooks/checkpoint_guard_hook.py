@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
+from torch.optim import Optimizer
 
 from smpconv_mm.checkpoint import (
     adapted_shapes,
@@ -78,6 +79,42 @@ class CheckpointGuardHook(Hook):
         if training and runner._resume:
             check_resumable(checkpoint, path)
             _check_average(runner, checkpoint, path)
+            _check_optimizer(runner, checkpoint, path)
+
+
+def _check_optimizer(runner: Runner, checkpoint: dict, path) -> None:
+    """Compare the groups of parameters and the schedulers with those of the config."""
+    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+    groups = checkpoint['optimizer'].get('param_groups')
+    if isinstance(optimizer, Optimizer) and isinstance(groups, list):
+        theirs, ours = (
+            [len(group['params']) for group in found]
+            for found in (groups, optimizer.param_groups)
+        )
+        what = f'an optimiser with groups of {_some(theirs)} parameters'
+        _compare(what, f'groups of {_some(ours)}', theirs == ours, path)
+        theirs, ours = (set(found[0]) for found in (groups, optimizer.param_groups))
+        only = sorted(theirs - ours), sorted(ours - theirs)
+        # a version of torch may add some, but not take away others too
+        what = f'an optimiser with the settings {", ".join(only[0])}'
+        _compare(what, f'one with {", ".join(only[1])}', not all(only), path)
+    schedulers, saved = runner.param_schedulers, checkpoint.get('param_schedulers')
+    if isinstance(schedulers, list) and isinstance(saved, list):
+        theirs, ours = len(saved), len(schedulers)
+        _compare(f'{theirs} schedulers', str(ours), theirs == ours, path)
+
+
+def _compare(theirs: str, ours: str, same: bool, path) -> None:
+    if not same:
+        raise CheckpointError(
+            f'checkpoint {path} is of {theirs}, the config has {ours}; resume with the '
+            'config that it was trained with, or start a new training from its '
+            f'weights: --cfg-options load_from={path}, without --resume'
+        )
+
+
+def _some(counts: list[int]) -> str:
+    return ', '.join(map(str, counts[:4])) + ', ...' * (len(counts) > 4)
 
 
 def _check_average(runner: Runner, checkpoint: dict, path) -> None:
