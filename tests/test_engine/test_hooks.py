@@ -139,6 +139,27 @@ def test_checkpoint_guard_compares_permutations(phase):
         load(same[0], dict(permutation=(0, 2, 1)))
 
 
+def test_checkpoint_guard_compares_classes(caplog):
+    model, hook = nn.Linear(2, 3), CheckpointGuardHook()
+
+    def load(trained, tested):
+        this, loop = runner(model), Loop()
+        metainfo = dict(classes=tested)
+        loop.dataloader = SimpleNamespace(dataset=SimpleNamespace(metainfo=metainfo))
+        this._test_loop = loop
+        hook.after_load_checkpoint(
+            this, saved(model, dataset_meta=dict(classes=trained))
+        )
+
+    for trained, tested in [('ab', ['a', 'b']), (None, 'ab'), ('ab', None)]:
+        load(trained, tested)
+    assert not caplog.text
+    load('abc', 'abd')
+    assert "class 2 is 'c' there and 'd' here" in caplog.text
+    with pytest.raises(CheckpointError, match="class 1 is 'c' there and 'b' here; bri"):
+        load('acb', 'abc')
+
+
 def test_checkpoint_guard_lets_the_number_of_points_change(caplog):
     model, other = (SMPConv1d(2, 2, 9, n_points=n) for n in (4, 3))
     checkpoint = saved(other)

@@ -29,8 +29,8 @@ class CheckpointGuardHook(Hook):
       resumed one the state of the optimiser too;
     * a training that starts from other weights (``load_from``) needs a backbone
       that fits; heads may be others;
-    * weights must be finite, and where samples are permuted, the checkpoint must
-      have seen the same permutation.
+    * weights must be finite, and the data those that the checkpoint was trained on:
+      the same permutation of samples, and classes in the same order.
 
     Args:
         ignore_mismatched_sizes (bool): Start a training from what fits of any
@@ -71,7 +71,7 @@ class CheckpointGuardHook(Hook):
         fine_tuning = training and not runner._resume
         if not fine_tuning:
             check_fits(model, state_dict, path, full_shapes)
-            _check_permutation(runner, checkpoint, path)
+            _check_data(runner, checkpoint, path)
         else:
             same = None if self.ignore_mismatched_sizes else 'backbone.'
             option = 'default_hooks.checkpoint_guard'
@@ -129,9 +129,9 @@ def _check_average(runner: Runner, checkpoint: dict, path) -> None:
         )
 
 
-def _check_permutation(runner: Runner, checkpoint: dict, path) -> None:
-    """Compare ``metainfo['permutation']`` of checkpoint and datasets."""
-    trained = checkpoint.get('meta', {}).get('dataset_meta')
+def _check_data(runner: Runner, checkpoint: dict, path) -> None:
+    """Compare ``permutation`` and ``classes`` of the data of checkpoint and loops."""
+    trained = (checkpoint.get('meta') or {}).get('dataset_meta')
     if trained is None:  # weights of unknown origin
         return
     for phase in ('train', 'val', 'test'):
@@ -146,6 +146,17 @@ def _check_permutation(runner: Runner, checkpoint: dict, path) -> None:
                 f'dataset has {_named(ours)}; set permutation_seed of the dataset '
                 'as it was in training'
             )
+        ours, theirs = (m.get('classes') for m in (metainfo, trained))
+        if not ours or not theirs or list(ours) == list(theirs):
+            continue
+        first = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), 0)
+        differ = (
+            f'checkpoint {path} was trained with other classes than those of the '
+            f'{phase} dataset: class {first} is {theirs[first]!r} there and {ours[first]!r} here'
+        )
+        if sorted(ours) == sorted(theirs):
+            raise CheckpointError(f'{differ}; bring metainfo.classes into that order')
+        runner.logger.warning(differ)
 
 
 def _named(permutation) -> str:
