@@ -1,8 +1,10 @@
 """Weights that depend on the name and shape of an entry alone.
 
-The outputs of the original programs in tests/data/oriented1d were computed with them.
+The outputs of the original programs in tests/golden/oriented1d and
+tests/golden/cvolution were computed with them.
 """
 
+import re
 import zlib
 from math import prod
 
@@ -29,13 +31,21 @@ def original_weight(name, shape):
     """A value, in float64, of a size that suits the kind of entry."""
     value = uniform(name, prod(shape)).reshape(shape)
     kind = name.rpartition('.')[2]
+    if kind == 'num_batches_tracked':
+        return torch.zeros(shape, dtype=torch.long)
+    if kind == 'running_mean':
+        return 0.1 * value
+    if kind == 'running_var':
+        return 1 + 0.5 * value
     if kind == 'gamma':
         return 0.5 + 0.25 * value
     if kind == 'bias':
         return 0.1 * value
     if kind == 'weight' and len(shape) == 1:  # of a norm
         return 1 + 0.25 * value
-    return value * (3 / (prod(shape[1:]) if kind == 'weight' else 1)) ** 0.5
+    value = value * (3 / (prod(shape[1:]) if kind == 'weight' else 1)) ** 0.5
+    # what makes the kernels of an involution
+    return value / 3.5 if re.search(r'\bconv2\.(conv|0)\.weight$', name) else value
 
 
 def original_weights(shapes, given=()):

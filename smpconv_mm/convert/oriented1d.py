@@ -25,7 +25,8 @@ def convert_oriented1d(
     """Convert the weights of a classifier, or of a backbone for other tasks.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Weights of the original network.
+        state_dict (Mapping[str, Tensor]): Weights of the original network, or of a
+            classifier of this package.
         shapes (Mapping[str, torch.Size], optional): Shapes of the entries of the
             network that they are for. Taps are cut, or filled up with zeros, on both
             sides to the number there. Defaults to None: they stay.
@@ -46,11 +47,18 @@ def convert_oriented1d(
         for key in state_dict
         if key.endswith('.theta')
     }
-    rules = _rules(oriented, max(stages, default=0), classifier)
+    if any(key.startswith(_NEW) for key in state_dict):
+        rules = _rules_of_ours(classifier)
+    else:
+        rules = _rules(oriented, max(stages, default=0), classifier)
     out, report = rename(state_dict, rules, _SOURCE)
     for name, value in out.items():
         if shapes and name in shapes and name.endswith('.kernel.weight'):
-            out[name] = _with_taps(value, shapes[name][-1])
+            before, after = value.shape[-1], shapes[name][-1]
+            if before != after:
+                out[name] = _with_taps(value, after)
+                what = 'cut' if after < before else 'filled up with zeros'
+                report.changed[name] = f'{what} from {before} to {after} taps'
     return out, report
 
 
@@ -89,6 +97,14 @@ def _rules(oriented: set[str], last: int, classifier: bool) -> list[Rule]:
         ]
     else:
         rules.append(Rule(r'(?:norm|head)\..*', None, reason='of the classifier'))
+    return rules
+
+
+def _rules_of_ours(classifier: bool) -> list[Rule]:
+    rules = [Rule(r'((?:backbone|head\.fc)\..*)', r'\1')]
+    if not classifier:
+        only = r'(?:backbone\.norm\d|head)\..*'
+        rules.insert(0, Rule(only, None, reason='of the classifier'))
     return rules
 
 

@@ -1,4 +1,4 @@
-"""Pictures of kernels and of the points that make them."""
+"""Pictures of kernels and of the points or lines that make them."""
 
 from __future__ import annotations
 
@@ -9,56 +9,85 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from torch import nn
 
-from smpconv_mm.layers import SMPKernel
+from smpconv_mm.layers import OrientedKernel, SMPKernel
+from smpconv_mm.ops.oriented_conv import dense_kernel
+from smpconv_mm.ops.reference import line_offsets
 
 
 @torch.no_grad()
-def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Figure:
-    """Draw SMP kernels of a model, one row per layer.
+def draw_kernels(
+    model: nn.Module, max_layers: int = 8, channels: int = 5, layer: str | None = None
+) -> Figure:
+    """Draw SMP kernels and oriented kernels of a model, one row per layer.
 
-    The first panel of a row shows the points: for 2-D kernels each as the
-    diamond of its radius around its position, the frame being the kernel; for
-    1-D and 3-D along the first axis. Colour is the mean weight (red positive,
-    blue negative). The other panels show the kernel of single channels (of a
-    3-D kernel the middle slice).
+    The first panel of a row shows what makes the kernels. Of SMP kernels these are
+    the points: for 2-D kernels each as the diamond of its radius around its position,
+    the frame being the kernel; for 1-D and 3-D along the first axis. Of oriented
+    kernels they are the lines, and the taps at the pixels where they lie. Colour is
+    the mean weight, of oriented kernels over the channels of a direction (red
+    positive, blue negative).
+
+    The other panels show the kernel of single channels (of a 3-D kernel the middle
+    slice; of an oriented kernel without the residual). With 8 channels of a layer
+    whose channels are a multiple of 8, oriented kernels show every direction.
 
     Args:
         model (nn.Module): Any network in training form.
         max_layers (int): Rows at most; evenly spaced over depth. Defaults to 8.
         channels (int): Channels per row, evenly spaced. Defaults to 5.
+        layer (str, optional): Draw the layers inside of this one only, e.g.
+            ``'stages.0'``. Defaults to None: all.
 
     Returns:
         Figure: For :func:`smpconv_mm.visualization.save_figure`.
 
     Raises:
-        ValueError: If the model has no SMP kernel (deploy form).
+        ValueError: If the model has no such kernels (deploy form), or the layer none.
     """
-    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, SMPKernel)]
+    drawn = (SMPKernel, OrientedKernel)
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, drawn)]
     if not layers:
         raise ValueError(
-            f'{type(model).__name__} has no SMP kernels to draw; a deploy form has '
-            'none, give the training form'
+            f'{type(model).__name__} has no SMP kernels or oriented kernels to draw; a '
+            'deploy form has none, give the training form'
         )
+    if layer is not None:
+        names = [short_name(name) for name, _ in layers]
+        layers = [
+            found
+            for found, name in zip(layers, names)
+            if f'{name}.'.startswith(f'{layer}.')
+        ]
+        if not layers:
+            raise ValueError(
+                f'{layer!r} has no kernels to draw; layers that do are {names[:3]} ...'
+            )
     rows = np.unique(np.linspace(0, len(layers) - 1, max_layers).round().astype(int))
     figure = Figure(
         figsize=(2.1 * (channels + 1), 2.3 * len(rows)), layout='constrained'
     )
     axes = figure.subplots(len(rows), channels + 1, squeeze=False)
     for row, index in zip(axes, rows):
-        name, layer = layers[index]
-        kernel = layer.make_kernel().float().cpu().numpy()
-        kernel = kernel.reshape(-1, *layer.kernel_size)
-        _draw_points(row[0], layer)
-        size = 'x'.join(map(str, layer.kernel_size))
-        row[0].set_title(
-            f'{short_name(name)}\n{layer.n_points} points, {size}',
-            fontsize=7,
-            loc='left',
-        )
+        name, maker = layers[index]
+        size = 'x'.join(map(str, maker.kernel_size))
+        if isinstance(maker, SMPKernel):
+            kernel = maker.make_kernel()
+            what = f'{maker.n_points} points, {size}'
+            _draw_points(row[0], maker)
+        else:
+            kernel = dense_kernel(maker.weight.float(), maker.angle)
+            what = f'{maker.weight.shape[-1]} taps on lines, {size}'
+            _draw_lines(row[0], maker)
+        row[0].set_title(f'{short_name(name)}\n{what}', fontsize=7, loc='left')
+        kernel = kernel.float().cpu().numpy().reshape(-1, *kernel.shape[2:])
         chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
         for axis, channel in zip(row[1:], chosen):
             _draw_kernel(axis, kernel[channel])
-            axis.set_title(f'kernel {channel}', fontsize=7)
+            title = f'kernel {channel}'
+            if isinstance(maker, OrientedKernel):
+                angle = maker.angle[channel // maker.in_channels]
+                title += f', {np.degrees(float(angle)):.4g}°'
+            axis.set_title(title, fontsize=7)
     return figure
 
 
@@ -90,6 +119,32 @@ def _draw_points(axis: Axes, layer: SMPKernel) -> None:
             coord[:, 0], weight, xerr=radius, fmt='k.', markersize=3, linewidth=0.6
         )
         axis.axvspan(-1, 1, color='0.93', zorder=0)
+    axis.tick_params(labelsize=6)
+
+
+def _draw_lines(axis: Axes, layer: OrientedKernel) -> None:
+    taps = layer.weight.shape[-1]
+    angles, direction = layer.angle.cpu().unique(return_inverse=True)
+    weight = layer.weight.float().cpu().mean((1, 2))
+    mean = torch.stack([weight[direction == d].mean(0) for d in range(len(angles))])
+    scale = mean.abs().max().clamp(min=1e-12).item()
+    offsets = line_offsets(angles, taps)  # rows downwards
+    reach = taps // 2
+    for angle in angles.tolist():
+        x, y = reach * np.cos(angle), reach * np.sin(angle)
+        axis.plot([-x, x], [y, -y], color='0.8', linewidth=0.6, zorder=0)
+    axis.scatter(
+        offsets[..., 1].flatten(),
+        offsets[..., 0].flatten(),
+        s=min(12, 240 / taps),
+        c=mean.flatten(),
+        cmap='RdBu_r',
+        clim=(-scale, scale),
+        edgecolors='k',
+        linewidths=0.2,
+    )
+    frame = reach + 1
+    axis.set(xlim=(-frame, frame), ylim=(frame, -frame), aspect='equal')
     axis.tick_params(labelsize=6)
 
 

@@ -8,7 +8,14 @@ from torch import nn
 
 from smpconv_mm.datasets import Digits
 from smpconv_mm.errors import UsageError
-from smpconv_mm.layers import SMPConv1d, SMPConv2d, SMPConv3d, switch_to_deploy
+from smpconv_mm.layers import (
+    OrientedConv2d,
+    SMPConv1d,
+    SMPConv2d,
+    SMPConv3d,
+    switch_to_deploy,
+)
+from smpconv_mm.models import OrientedConvNeXt
 from smpconv_mm.visualization import (
     draw_confusion,
     draw_curves,
@@ -51,6 +58,39 @@ def test_kernel_picture_has_the_kernels_orientation():
     )
     image = kernel.images[0].get_array()
     assert np.unravel_index(abs(image).argmax(), image.shape) == (7, 6)
+
+
+def test_lines_of_oriented_kernels(tmp_path):
+    """A tap lies where the operation puts it, in the frame and in the kernel."""
+    angle = [0.0, np.pi / 2]  # to the right, upwards
+    conv = OrientedConv2d(2, 2, 9, groups=2, angle=angle, padding=4)
+    with torch.no_grad():
+        conv.kernel.weight[:] = 0
+        conv.kernel.weight[..., -1] = 1
+    lines, *kernels = draw_kernels(conv, channels=2).axes
+    (taps,) = lines.collections
+    largest = taps.get_offsets()[taps.get_array() == 1]
+    assert sorted(largest.tolist()) == [[0, -4], [4, 0]]  # x, y downwards
+    places = [np.argwhere(axis.images[0].get_array() == 1) for axis in kernels]
+    assert [p.tolist() for p in places] == [[[4, 8]], [[0, 4]]]
+    assert [axis.get_title() for axis in kernels] == ['kernel 0, 0°', 'kernel 1, 90°']
+
+
+def test_directions_of_a_stage(tmp_path):
+    net = OrientedConvNeXt(dict(depths=[2, 1], channels=[16, 24]), '1dpp')
+    figure = draw_kernels(net, channels=8, layer='stages.0')
+    assert len(figure.axes) == 4 * 9  # two layers in each of two blocks
+    angles = [
+        a.get_title().split(', ')[1] for a in figure.axes if ', ' in a.get_title()
+    ]
+    even = ['0°', '22.5°', '45°', '67.5°', '90°', '112.5°', '135°', '157.5°']
+    assert angles == 2 * even + 2 * (even[4:] + even[:4])
+    assert pixels(figure, tmp_path / 'stage.png').std() > 5
+    # the residual, 1 at the centre, would hide the weights
+    middle = figure.axes[10].images[0].get_array()
+    assert abs(middle).max() < 0.9
+    with pytest.raises(ValueError, match="'stages.7' has no kernels.*downsample"):
+        draw_kernels(net, layer='stages.7')
 
 
 def scalars(folder, records):

@@ -1,4 +1,4 @@
-"""Draw the kernels of a model, and the points that make them."""
+"""Draw the kernels of a model, and the points or lines that make them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--out', default='kernels.png', help='picture to write')
     parser.add_argument('--layers', type=int, default=8, help='layers at most')
     parser.add_argument('--channels', type=int, default=5, help='channels a layer')
+    parser.add_argument('--layer', help='layers in this one only, e.g. stages.0')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args(argv)
     with plain_errors():
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg, args.checkpoint)
         try:
-            figure = draw_kernels(model, args.layers, args.channels)
+            figure = draw_kernels(model, args.layers, args.channels, args.layer)
         except ValueError as error:
             raise UsageError(str(error)) from error
         save_figure(figure, args.out)
