@@ -11,6 +11,7 @@ from smpconv_mm.registry import MODELS
 # Small arguments, axes and groupings of each kernel
 EVERY = (1, 2, 3), ('dense', 'grouped', 'depthwise')
 SMALL = {
+    'DCLSKernel': (dict(n_points=4), *EVERY),
     'DenseKernel': ({}, *EVERY),
     'OrientedKernel': ({}, (2,), EVERY[1]),
     'SMPKernel': (dict(n_points=6, radius=0.5), *EVERY),

@@ -1,4 +1,4 @@
-"""What other packages' versions force on us, a file a package."""
+"""What other packages' versions force on us, a file per package."""
 
 
 def set_up() -> None:

@@ -1,6 +1,7 @@
 """Layers that make their convolution kernels, and the switch to deploy form."""
 
 from .causal_conv import CausalConv1d
+from .dcls_kernel import DCLSConv1d, DCLSConv2d, DCLSConv3d, DCLSKernel
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d
 from .involution import CVolution2d, CVolutionConv2d, Involution2d, InvolutionConv2d
@@ -17,6 +18,10 @@ __all__ = [
     'CVolution2d',
     'CVolutionConv2d',
     'CausalConv1d',
+    'DCLSConv1d',
+    'DCLSConv2d',
+    'DCLSConv3d',
+    'DCLSKernel',
     'DenseKernel',
     'DepthwiseConv2d',
     'Involution2d',

@@ -2,7 +2,15 @@
 
 from smpconv_mm.compat.mmpretrain import register_model_index
 
-from .backbones import SMPTCN, CedNet, OrientedConvNeXt, RedNet, SMPNet, SMPResNet
+from .backbones import (
+    SMPTCN,
+    CedNet,
+    DCLSConvNeXt,
+    OrientedConvNeXt,
+    RedNet,
+    SMPNet,
+    SMPResNet,
+)
 from .heads import involution_mask_head, involution_rpn_head
 from .necks import InvolutionFPN, LastTimeStep
 
@@ -11,6 +19,7 @@ register_model_index()
 __all__ = [
     'SMPTCN',
     'CedNet',
+    'DCLSConvNeXt',
     'InvolutionFPN',
     'LastTimeStep',
     'OrientedConvNeXt',

@@ -21,6 +21,15 @@ from smpconv_mm.registry import MODELS
 RESNET = dict(depth=26, base_channels=16, stem_channels=32)
 # Small arguments and two input shapes for each backbone
 SMALL = {
+    'DCLSConvNeXt': (
+        dict(
+            arch=dict(channels=[8, 16, 16, 16], depths=[1, 2, 1, 1]),
+            kernel_size=7,
+            n_points=4,
+            layer_scale_init_value=0.5,
+        ),
+        [(2, 3, 64, 64), (1, 3, 45, 70)],
+    ),
     'OrientedConvNeXt': (
         dict(
             arch=dict(channels=[8, 16, 16, 16], depths=[1, 2, 1, 1]),
@@ -243,8 +252,7 @@ def compile_whole(backbone, x, backend):
     ],
 )
 def test_compile_has_no_graph_break(form, name):
-    paths = name in ('OrientedConvNeXt', 'SMPNet', *RESNETS)
-    rate = 'drop_path_rate' if paths else 'dropout'
+    rate = 'dropout' if name in ('SMPTCN', 'SMPResNet') else 'drop_path_rate'
     backbone = build(name, **{rate: 0.0}).train(form == 'train')
     if form == 'deploy':
         switch_to_deploy(backbone)

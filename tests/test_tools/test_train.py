@@ -158,7 +158,7 @@ esac
 
 
 def test_quickstart_shows_what_one_wants_to_see(unbroken, tmp_path):
-    """Steps, a line an epoch and the result; the rest is in the log."""
+    """Steps, a line per epoch and the result; the rest is in the log."""
     tree, env = tmp_path / 'tree', tmp_path / 'env'
     for path, text in {
         tree / 'tools/install.sh': 'echo "[1] installed"',
