@@ -2,6 +2,7 @@
 
 from .curves import draw_curves, read_scalars
 from .figures import save_figure
+from .input_kernels import draw_input_kernels
 from .kernels import draw_kernels, short_name
 from .samples import draw_confusion, draw_samples
 from .trajectories import draw_trajectories
@@ -9,6 +10,7 @@ from .trajectories import draw_trajectories
 __all__ = [
     'draw_confusion',
     'draw_curves',
+    'draw_input_kernels',
     'draw_kernels',
     'draw_samples',
     'draw_trajectories',
