@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import re
 import tempfile
@@ -156,17 +158,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name that becomes ``path`` when the block succeeds.
 
     The temporary file lies in the same folder and keeps the suffix; it is
-    removed when the block fails.
+    removed when the block fails. Those that killed programs left in the folder
+    are removed, too.
+
+    Raises:
+        FileNotFoundError: If the block wrote under another name, as writers do
+            that append a suffix of their own.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    _remove_leftovers(path.parent)
+    handle, temporary = _new_file(path)
     try:
         yield temporary
+        strays = _named_after(temporary)
+        if strays:
+            raise FileNotFoundError(
+                f'{path} was not written, but {strays[0].name}; give {path} a suffix '
+                'that its writer knows'
+            )
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -174,7 +184,45 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for file in (temporary, *_named_after(temporary)):
+            file.unlink(missing_ok=True)
+        os.close(handle)
+
+
+_WRITING = '.writing-'  # in the names of temporary files
+
+
+def _named_after(temporary: Path) -> list[Path]:
+    return [*temporary.parent.glob(f'{glob.escape(temporary.name)}?*')]
+
+
+def _new_file(path: Path) -> tuple[int, Path]:
+    """A file beside ``path``, locked while its handle is open.
+
+    The lock goes with the program, however that ends.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(
+            prefix=f'.{path.stem}{_WRITING}', suffix=path.suffix, dir=path.parent
+        )
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks; nothing is removed there
+            return handle, Path(name)
+        if os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)  # removed before it was locked
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that no program writes any more."""
+    for file in folder.glob(f'.*{_WRITING}*'):
+        try:
+            with open(file, 'rb+') as opened:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.unlink(missing_ok=True)
+        except OSError:  # being written, already gone, or of another user
+            continue
 
 
 def save(checkpoint: dict, path: str | Path) -> None:

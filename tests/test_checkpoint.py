@@ -1,5 +1,7 @@
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from torch import nn
 import smpconv_mm  # noqa: F401  makes MMEngine's types loadable
 from smpconv_mm import checkpoint as ckpt
 from smpconv_mm.errors import CheckpointError
+
+ROOT = Path(__file__).parents[1]
 
 
 class Payload:
@@ -139,6 +143,28 @@ class TestAtomic:
                 raise RuntimeError('disk full')
         assert path.read_bytes() == b'old'
         assert [p.name for p in tmp_path.iterdir()] == ['a.pth']
+
+    def test_writer_that_takes_another_name(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match='a was not written, but .*npy'):
+            with ckpt.atomic_path(tmp_path / 'a') as temporary:
+                np.save(temporary, np.ones(2))
+        assert not list(tmp_path.iterdir())
+
+    def test_leftovers_of_a_killed_program(self, tmp_path):
+        """They are removed by the next that writes there, not while one writes."""
+        code = (
+            'import os, sys; from smpconv_mm.checkpoint import atomic_path\n'
+            'with atomic_path(sys.argv[1]) as path:\n'
+            '    path.write_text("half"); os.kill(os.getpid(), 9)'
+        )
+        subprocess.run([sys.executable, '-c', code, tmp_path / 'a.pth'], cwd=ROOT)
+        (left,) = tmp_path.iterdir()
+        assert left.name.startswith('.a.') and left.read_text() == 'half'
+        with ckpt.atomic_path(tmp_path / 'b.pth') as one:
+            assert not left.exists()
+            ckpt.save(dict(a=1), tmp_path / 'c.pth')
+            assert one.exists()
+        assert {p.name for p in tmp_path.iterdir()} == {'b.pth', 'c.pth'}
 
     def test_success(self, tmp_path):
         path = tmp_path / 'folder' / 'a.pth'

@@ -1,7 +1,7 @@
 """Figures; the tools are thin shells over these functions."""
 
 from .curves import draw_curves, read_scalars
-from .figures import save_figure
+from .figures import picture_path, save_figure
 from .kernels import draw_kernels, short_name
 from .samples import draw_confusion, draw_samples
 from .trajectories import draw_trajectories
@@ -12,6 +12,7 @@ __all__ = [
     'draw_kernels',
     'draw_samples',
     'draw_trajectories',
+    'picture_path',
     'read_scalars',
     'save_figure',
     'short_name',

@@ -95,10 +95,19 @@ def test_confusion(tmp_path):
     assert pixels(figure, tmp_path / 'confusion.png').std() > 5
 
 
-def test_unwritable_figure_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match='xyz'):
-        save_figure(draw_confusion(torch.eye(2).int(), ['a', 'b']), tmp_path / 'a.xyz')
-    assert not list(tmp_path.iterdir())
+def test_names_of_pictures(tmp_path):
+    """What is written has the name that is returned, and nothing else is left."""
+    figure = draw_confusion(torch.eye(2).int(), ['a', 'b'])
+    for name, written in [('a', 'a.png'), ('b.PNG', 'b.PNG'), ('c/.d', 'c/.d.png')]:
+        path = save_figure(figure, tmp_path / name)
+        assert path == tmp_path / written
+        assert Image.open(path).size[0] > 100
+        path.unlink()
+    assert [path.name for path in tmp_path.rglob('*')] == ['c']
+    for name, message in [('a.xyz', 'written as .xyz; .* .pdf, '), ('c', 'a folder')]:
+        with pytest.raises(UsageError, match=message):
+            save_figure(figure, tmp_path / name)
+    assert [path.name for path in tmp_path.rglob('*')] == ['c']
 
 
 def test_trajectories(tmp_path):

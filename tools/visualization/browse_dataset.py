@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 from smpconv_mm.engine.config import load_config, preprocessor_of
 from smpconv_mm.engine.runner import build_dataset
 from smpconv_mm.errors import plain_errors
-from smpconv_mm.visualization import draw_samples, save_figure
+from smpconv_mm.visualization import draw_samples, picture_path, save_figure
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,11 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args(argv)
     with plain_errors():
+        out = picture_path(args.out)
         cfg = load_config(args.config, args.cfg_options)
         dataset = build_dataset(cfg, args.phase)
         bgr = preprocessor_of(cfg).get('to_rgb', False)
-        save_figure(draw_samples(dataset, args.number, bgr), args.out)
-    print(f'samples drawn in {args.out}')
+        save_figure(draw_samples(dataset, args.number, bgr), out)
+    print(f'samples drawn in {out}')
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ from smpconv_mm.apis.inference import load_classifier, read_image
 from smpconv_mm.apis.inputs import dataset_images
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.errors import plain_errors
-from smpconv_mm.visualization import save_figure
+from smpconv_mm.visualization import picture_path, save_figure
 from smpconv_mm.visualization.cam import METHODS, draw_activations
 
 
@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args(argv)
     with plain_errors():
+        out = picture_path(args.out)
         cfg = load_config(args.config, args.cfg_options)
         images = [read_image(path) for path in args.images]
         figure = draw_activations(
@@ -37,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
             args.layer,
             args.category,
         )
-        save_figure(figure, args.out)
-    print(f'activation maps drawn in {args.out}')
+        save_figure(figure, out)
+    print(f'activation maps drawn in {out}')
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from smpconv_mm.apis.inputs import images_for
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model, initialise
 from smpconv_mm.errors import plain_errors
-from smpconv_mm.visualization import erf, save_figure
+from smpconv_mm.visualization import erf, picture_path, save_figure
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         table.add_column(f'{threshold:.0%}', justify='right')
     fields = {}
     with plain_errors():
+        out = picture_path(args.out)
         for config, *checkpoint in args.models:
             cfg = load_config(config, args.cfg_options)
             backbone = build_model(cfg, *checkpoint).backbone.to(device)
@@ -78,9 +79,9 @@ def main(argv: list[str] | None = None) -> None:
                 for area in erf.area_ratios(field)
             ]
             table.add_row(title, *cells)
-        save_figure(erf.draw_fields(fields), args.out)
+        save_figure(erf.draw_fields(fields), out)
     Console().print(table)
-    print(f'receptive fields drawn in {args.out}')
+    print(f'receptive fields drawn in {out}')
 
 
 if __name__ == '__main__':

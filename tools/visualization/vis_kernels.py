@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import UsageError, plain_errors
-from smpconv_mm.visualization import draw_kernels, save_figure
+from smpconv_mm.visualization import draw_kernels, picture_path, save_figure
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,14 +22,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args(argv)
     with plain_errors():
+        out = picture_path(args.out)
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg, args.checkpoint)
         try:
             figure = draw_kernels(model, args.layers, args.channels)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        save_figure(figure, args.out)
-    print(f'kernels drawn in {args.out}')
+        save_figure(figure, out)
+    print(f'kernels drawn in {out}')
 
 
 if __name__ == '__main__':
