@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ _REFUSED = re.compile(
 
 
 def load(path: str | Path, map_location: str = 'cpu') -> dict:
-    """Read a checkpoint file with ``weights_only=True``.
+    """Read a checkpoint file with ``weights_only=True``, or a ``.safetensors`` file.
 
     Raises:
         CheckpointError: If the file is missing, truncated, not a checkpoint, or
@@ -33,6 +34,8 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f'checkpoint {path} does not exist')
+    if path.suffix == '.safetensors':
+        return dict(state_dict=_load_safetensors(path, str(map_location)), meta={})
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen types for bad files
@@ -57,6 +60,29 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
             'with a state_dict'
         )
     return checkpoint
+
+
+def _load_safetensors(path: Path, map_location: str) -> dict[str, torch.Tensor]:
+    if find_spec('safetensors') is None:
+        raise CheckpointError(
+            f'checkpoint {path} needs the package safetensors, which is not installed; '
+            'run pip install "smpconv_mm[safetensors]"'
+        )
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, map_location)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: {error}. '
+            'Copy or download it again'
+        ) from error
+
+
+def in_deploy_form(checkpoint: Mapping) -> bool:
+    """Whether a checkpoint is of a network in deploy form."""
+    return bool((checkpoint.get('meta') or {}).get('deploy'))
 
 
 def state_dict_of(checkpoint: Mapping) -> dict:

@@ -112,6 +112,25 @@ def test_missing_and_foreign_files(tmp_path):
         ckpt.load(tmp_path / 'list.pth')
 
 
+def test_safetensors(tmp_path):
+    safetensors = pytest.importorskip('safetensors.torch')
+    path, model = tmp_path / 'a.safetensors', nn.Linear(2, 3)
+    safetensors.save_file(model.state_dict(), path)
+    other = nn.Linear(2, 3)
+    ckpt.load_into(other, path)
+    assert torch.equal(other.weight, model.weight)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match='bytes. cannot be read: '):
+        ckpt.load(path)
+
+
+def test_safetensors_without_the_package(tmp_path, monkeypatch):
+    (tmp_path / 'a.safetensors').write_bytes(b'')
+    monkeypatch.setattr(ckpt, 'find_spec', lambda name: None)
+    with pytest.raises(CheckpointError, match=r'smpconv_mm\[safetensors'):
+        ckpt.load(tmp_path / 'a.safetensors')
+
+
 def test_check_fits():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
     ckpt.check_fits(model, model.state_dict(), 'x.pth')

@@ -251,6 +251,12 @@ def preprocessor_of(cfg: Config) -> dict:
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
 
 
+def turns_channels(cfg: Config) -> bool:
+    """Whether the preprocessor of a config turns the channels, from BGR to RGB."""
+    settings = preprocessor_of(cfg)
+    return bool(settings.get('to_rgb') or settings.get('bgr_to_rgb'))
+
+
 def drop_amp(cfg: Config) -> None:
     """Without a GPU: float32 in place of float16, which CPUs are slow in."""
     optim = cfg.get('optim_wrapper') or {}

@@ -3,10 +3,11 @@
 from .curves import draw_curves, read_scalars
 from .figures import picture_path, save_figure
 from .kernels import draw_kernels, short_name
-from .samples import draw_confusion, draw_samples
+from .samples import draw_annotated, draw_confusion, draw_samples
 from .trajectories import draw_trajectories
 
 __all__ = [
+    'draw_annotated',
     'draw_confusion',
     'draw_curves',
     'draw_kernels',

@@ -6,8 +6,8 @@ import argparse
 
 from mmengine.config import DictAction
 
-from smpconv_mm.engine.config import load_config, preprocessor_of
-from smpconv_mm.engine.runner import build_dataset
+from smpconv_mm.engine.config import load_config, turns_channels
+from smpconv_mm.engine.runner import build_dataset, build_visualizer
 from smpconv_mm.errors import plain_errors
 from smpconv_mm.visualization import draw_samples, picture_path, save_figure
 
@@ -24,8 +24,9 @@ def main(argv: list[str] | None = None) -> None:
         out = picture_path(args.out)
         cfg = load_config(args.config, args.cfg_options)
         dataset = build_dataset(cfg, args.phase)
-        bgr = preprocessor_of(cfg).get('to_rgb', False)
-        save_figure(draw_samples(dataset, args.number, bgr), out)
+        bgr = turns_channels(cfg)
+        visualizer = build_visualizer(cfg, dataset.metainfo.get('classes'))
+        save_figure(draw_samples(dataset, args.number, bgr, visualizer), out)
     print(f'samples drawn in {out}')
 
 

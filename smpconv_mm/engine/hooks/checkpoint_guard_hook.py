@@ -6,8 +6,15 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
-from smpconv_mm.checkpoint import adapted_shapes, check_fits, shapes_of, state_dict_of
+from smpconv_mm.checkpoint import (
+    adapted_shapes,
+    check_fits,
+    in_deploy_form,
+    shapes_of,
+    state_dict_of,
+)
 from smpconv_mm.errors import CheckpointError
+from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.registry import HOOKS
 
 
@@ -19,7 +26,8 @@ class CheckpointGuardHook(Hook):
     with the wrong file ends with a meaningless accuracy. With this hook a test
     or a resumed training needs a checkpoint that fits exactly; a training that
     starts from other weights (``load_from``) needs at least one entry that
-    fits. Where samples are permuted, the checkpoint must have seen the same
+    fits. A test with a checkpoint in deploy form brings the model into that form.
+    Where samples are permuted, the checkpoint must have seen the same
     permutation.
 
     Raises:
@@ -36,6 +44,13 @@ class CheckpointGuardHook(Hook):
         state_dict = state_dict_of(checkpoint)
         path = runner._load_from or runner.work_dir
         training = isinstance(runner._train_loop, BaseLoop)
+        if in_deploy_form(checkpoint):
+            if training:
+                raise CheckpointError(
+                    f'checkpoint {path} is in deploy form, which can be tested but not '
+                    'trained; take the one that it was made from'
+                )
+            switch_to_deploy(model)
         # of a sharded model, which holds flat pieces
         full_shapes = getattr(getattr(runner, 'strategy', None), 'full_shapes', None)
         adapted = {} if full_shapes else adapted_shapes(model, state_dict)
