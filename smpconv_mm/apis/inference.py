@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
@@ -12,7 +11,7 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.structures import BaseDataElement
 
 from smpconv_mm.engine.config import turns_channels
@@ -21,12 +20,12 @@ from smpconv_mm.engine.runner import (
     build_model,
     build_visualizer,
     classes_of,
-    scope_of,
 )
 from smpconv_mm.errors import CheckpointError, UsageError
 from smpconv_mm.layers import keep_kernels
 from smpconv_mm.visualization import draw_annotated
 
+from .inputs import as_sample, image_pipeline
 from .models import choose_device
 
 
@@ -95,26 +94,12 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
         device = choose_device(device)
         self.task = task_of(cfg)
-        dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-        while 'pipeline' not in dataset and 'dataset' in dataset:  # a wrapper
-            dataset = dataset.dataset
         if getattr(cfg.model.get('backbone'), 'type', '').endswith('TCN'):
             raise UsageError(f'{cfg.filename} is of sequences, not of images')
-        if 'pipeline' not in dataset:
-            raise UsageError(
-                f'{cfg.filename}: test_dataloader has no dataset with a pipeline, '
-                'which says how an image is brought to the network'
-            )
-        pipeline = [
-            deepcopy(step)
-            for step in dataset.pipeline
-            if not step['type'].rpartition('.')[2].startswith('Load')
-        ]
         self.bgr = turns_channels(cfg)
         self.model = build_model(cfg, checkpoint).to(device).eval()
         self.classes = classes_of(cfg, checkpoint)
-        with scope_of(cfg):
-            self.pipeline = Compose(pipeline)
+        self.pipeline = image_pipeline(cfg)
         self._cfg, self._visualizer = cfg, None
 
     def prepare(self, image: np.ndarray) -> dict:
@@ -123,9 +108,7 @@ class Predictor:
         Args:
             image (np.ndarray): (H, W, 3), channels in OpenCV's order.
         """
-        size = image.shape[:2]
-        sample = dict(img=image, img_id=0, img_path='', img_shape=size, ori_shape=size)
-        return pseudo_collate([self.pipeline(sample)])
+        return pseudo_collate([self.pipeline(as_sample(image))])
 
     def __call__(self, image: np.ndarray) -> BaseDataElement:
         """Predict one image, (H, W, 3) in OpenCV's order; returns the data sample."""

@@ -34,9 +34,10 @@ def main(argv: list[str] | None = None) -> None:
         what = what.get(task_of(cfg), 'images')
     right = matrix.diagonal().sum()
     true = matrix[:-1].sum() if what == 'objects' else matrix.sum()
+    more = f', {int(matrix[-1].sum())} boxes on nothing' if what == 'objects' else ''
     print(
         f'{int(right)} of {int(true)} {what} right '
-        f'({100 * float(right) / max(int(true), 1):.2f} %); drawn in {out}'
+        f'({100 * float(right) / max(int(true), 1):.2f} %){more}; drawn in {out}'
     )
 
 

@@ -23,12 +23,13 @@ def main(argv: list[str] | None = None) -> None:
         '--shape',
         type=int,
         nargs='+',
-        default=[224],
         help='height and width of the image (one number: a square), or samples of '
-        'the sequence',
+        'the sequence; by default those of the test data of the config',
     )
     parser.add_argument(
-        '--dynamic', action='store_true', help='any batch and any size of input'
+        '--dynamic',
+        action=argparse.BooleanOptionalAction,
+        help='any batch and any size of input; the default for sequences',
     )
     parser.add_argument(
         '--fp16', action='store_true', help='weights and computation in float16'
@@ -45,6 +46,9 @@ def main(argv: list[str] | None = None) -> None:
             args.fp16,
             args.cfg_options,
         )
+    size = ' x '.join(map(str, done.shape))
+    others = ', and any other' if done.dynamic else ', batch 1, no other'
+    print(f'size of the input: {size} (from {done.source}){others}')
     for shape, relative in done.inputs.items():
         print(f'input {shape}: largest difference {relative:.1e} of the largest output')
     print(f'largest absolute difference: {done.absolute:.1e}')
