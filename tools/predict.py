@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
-from smpconv_mm.errors import plain_errors
-
 HEADS = {
     'classification': ('class', 'probability'),
     'detection': ('class', 'score', 'left, top, right, bottom'),
@@ -29,7 +25,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--out-dir', help='folder for pictures of the predictions')
     parser.add_argument('--device', help='e.g. cpu or cuda:0')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
     if args.topk < 1:
         parser.error(f'--topk must be 1 or more, got {args.topk}')
@@ -38,6 +34,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         from rich.console import Console
         from rich.progress import track

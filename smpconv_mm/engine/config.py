@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import is_cuda_available
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -37,8 +38,30 @@ _OTHER_KEYS = (
 )
 
 
-def load_config(path: str, options: dict | None = None) -> Config:
+def parse_options(texts: Sequence[str]) -> dict:
+    """What ``--cfg-options KEY=VALUE ...`` of a command line says.
+
+    Values are numbers, words, lists ``[a,b]`` or ``a,b`` and tuples ``(a,b)``.
+
+    Raises:
+        UsageError: If one is not of this form.
+    """
+    options = {}
+    for text in texts:
+        key, is_there, value = text.partition('=')
+        if not key or not is_there:
+            raise UsageError(
+                f'--cfg-options {text}: write KEY=VALUE, without spaces around "=", '
+                'e.g. train_cfg.max_epochs=10'
+            )
+        options[key] = DictAction._parse_iterable(value)
+    return options
+
+
+def load_config(path: str, options: dict | Sequence[str] | None = None) -> Config:
     """Read a config file and apply ``--cfg-options``.
+
+    Options are a dict, or the texts of a command line (:func:`parse_options`).
 
     ``'package::folder/name.py'`` is a config that an installed package brings
     along, e.g. ``'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'``.
@@ -48,6 +71,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
             installed, or an option names a part that neither the config nor
             MMEngine's runner knows.
     """
+    if options and not isinstance(options, dict):
+        options = parse_options(options)
     file = _of_package(path) if '::' in path else Path(path)
     if not file.is_file():
         raise UsageError(f'config file {path!r} does not exist')
@@ -216,6 +241,7 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
         UsageError: Names the folder and the option that sets it.
     """
     for phase in phases:
+        _check_loader(cfg.get(f'{phase}_dataloader') or {}, phase)
         dataset = (cfg.get(f'{phase}_dataloader') or {}).get('dataset', {})
         _check_order_of_classes(dataset, phase)
         root = dataset.get('data_root')
@@ -224,6 +250,16 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
                 f'data folder {root!r} of {phase}_dataloader does not exist; put or '
                 f'link the data there ({_readme(cfg)} shows the layout), or '
                 f'pass --cfg-options {phase}_dataloader.dataset.data_root=FOLDER'
+            )
+
+
+def _check_loader(loader: dict, phase: str) -> None:
+    for key, least in (('batch_size', 1), ('num_workers', 0)):
+        value = loader.get(key, least)
+        if not isinstance(value, int) or value < least:
+            raise UsageError(
+                f'config: {phase}_dataloader.{key} must be a whole number, {least} or '
+                f'more, got {value!r}'
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -158,11 +159,13 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
     memory format, which makes GPUs convolve in it.
 
     Raises:
-        UsageError: If the launcher needs GPUs and there are none, a strategy
+        UsageError: If the launcher did not start this process, or needs GPUs and
+            there are none, a strategy
             needs more processes, or the parts of the model do not fit (see
             :func:`check_channels`).
     """
     cfg.launcher = launcher
+    _check_launcher(launcher)
     if not is_cuda_available():
         drop_amp(cfg)
         if launcher != 'none':
@@ -180,6 +183,20 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
         runner = Prepared.from_cfg(cfg)
     check_channels(runner.model)
     return runner
+
+
+# what each launcher tells the processes that it starts
+_TOLD = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+
+
+def _check_launcher(launcher: str) -> None:
+    variable = _TOLD.get(launcher)
+    if variable and variable not in os.environ:
+        raise UsageError(
+            f'--launcher {launcher}: {variable} is not set, so this process was not '
+            'started by the launcher; use "bash tools/dist_train.sh CONFIG GPUS" or '
+            'tools/slurm_train.sh, or leave --launcher out'
+        )
 
 
 def _use_gloo(cfg: Config) -> None:

@@ -103,9 +103,11 @@ def draw_activations(
             best box.
 
     Raises:
-        UsageError: If grad-cam is not installed, or the layer or the class does
-            not exist.
+        UsageError: If grad-cam is not installed, or the method, the layer or the
+            class does not exist.
     """
+    if method not in METHODS:
+        raise UsageError(f'method {method!r} is unknown; take one of {list(METHODS)}')
     if find_spec('pytorch_grad_cam') is None:
         raise UsageError(
             'class activation maps need the package grad-cam, which is not '

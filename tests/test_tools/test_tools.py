@@ -1,6 +1,8 @@
 """The smaller tools as users call them."""
 
+import ast
 import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -49,6 +51,25 @@ def test_every_tool_says_how_it_is_used(path):
     done = run_as_script(path, '-h')
     assert done.returncode == 0, done.stderr
     assert f'usage: {path.name}' in done.stdout and '--' in done.stdout
+
+
+def at_once(path):
+    """Packages that a tool imports before it has read its arguments."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split('.')[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.split('.')[0]
+
+
+def test_help_needs_no_imports():
+    """Torch alone takes two seconds; benchmarks share a parser, which needs it."""
+    slow = [
+        path.name
+        for path in TOOLS
+        if not set(at_once(path)) <= {*sys.stdlib_module_names}
+    ]
+    assert {name for name in slow if not re.match('bench|gpu|tune|make', name)} == set()
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='its checkpoint')
     parser.add_argument('--out', default='confusion_matrix.png', help='picture')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         from smpconv_mm.apis.confusion import confusion_matrix
         from smpconv_mm.apis.inference import task_of

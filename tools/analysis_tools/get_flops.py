@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-from rich.console import Console
-from rich.table import Table
-
-from smpconv_mm.apis.complexity import measure
-from smpconv_mm.apis.inputs import input_size
-from smpconv_mm.engine.config import load_config
-from smpconv_mm.engine.runner import build_model
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -25,8 +15,18 @@ def main(argv: list[str] | None = None) -> None:
         help='height and width of the image (one number: a square), or samples of '
         'the sequence; by default those of the test data of the config',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from smpconv_mm.apis.complexity import measure
+    from smpconv_mm.apis.inputs import input_size
+    from smpconv_mm.engine.config import load_config
+    from smpconv_mm.engine.runner import build_model
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg)

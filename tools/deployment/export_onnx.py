@@ -8,11 +8,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from smpconv_mm.apis.export import export_file
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -34,8 +29,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--fp16', action='store_true', help='weights and computation in float16'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.apis.export import export_file
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         done = export_file(
             args.config,

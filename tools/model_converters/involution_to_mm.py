@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 
-from smpconv_mm.convert.files import convert_involution_file
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -19,6 +16,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--config', required=True, help='config of the model')
     parser.add_argument('--keys', action='store_true', help='list every entry')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.convert.files import convert_involution_file
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         report = convert_involution_file(args.src, args.dst, args.config)
     if args.keys:

@@ -4,15 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from smpconv_mm.apis.inference import Predictor, find_images, read_image
-from smpconv_mm.apis.inputs import dataset_images
-from smpconv_mm.engine.config import load_config
-from smpconv_mm.errors import plain_errors
-from smpconv_mm.visualization import picture_path, save_figure
-from smpconv_mm.visualization.cam import METHODS, draw_activations
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -21,12 +12,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('images', nargs='*', help='without: of the test dataset')
     parser.add_argument('--out', default='cam.png', help='picture to write')
     parser.add_argument('--number', type=int, default=8, help='of the test dataset')
-    parser.add_argument('--method', choices=METHODS, default='gradcam')
+    parser.add_argument(
+        '--method',
+        default='gradcam',
+        help='gradcam (default), gradcam++, hirescam, layercam or eigencam',
+    )
     parser.add_argument('--layer', help='layer of the backbone, e.g. stages.2')
     parser.add_argument('--category', type=int, help='by default the likeliest class')
     parser.add_argument('--device', help='e.g. cpu or cuda:0')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.apis.inference import Predictor, find_images, read_image
+    from smpconv_mm.apis.inputs import dataset_images
+    from smpconv_mm.engine.config import load_config
+    from smpconv_mm.errors import plain_errors
+    from smpconv_mm.visualization import picture_path, save_figure
+    from smpconv_mm.visualization.cam import draw_activations
+
     with plain_errors():
         out = picture_path(args.out)
         cfg = load_config(args.config, args.cfg_options)

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from smpconv_mm.engine.config import load_config
-from smpconv_mm.engine.runner import build_model
-from smpconv_mm.errors import UsageError, plain_errors
-from smpconv_mm.visualization import draw_kernels, picture_path, save_figure
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -19,8 +12,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--out', default='kernels.png', help='picture to write')
     parser.add_argument('--layers', type=int, default=8, help='layers at most')
     parser.add_argument('--channels', type=int, default=5, help='channels a layer')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.engine.config import load_config
+    from smpconv_mm.engine.runner import build_model
+    from smpconv_mm.errors import UsageError, plain_errors
+    from smpconv_mm.visualization import draw_kernels, picture_path, save_figure
+
     with plain_errors():
         out = picture_path(args.out)
         cfg = load_config(args.config, args.cfg_options)
