@@ -10,6 +10,7 @@ default_hooks = dict(
     after_step=dict(type='smpconv_mm.AfterStepHook'),
     epoch_seed=dict(type='smpconv_mm.EpochSeedHook'),
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
+    num_class_check=dict(type='NumClassCheckHook'),
 )
 # seconds after which a process that waits for another one gives up
 env_cfg = dict(dist_cfg=dict(timeout=600))
