@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mmengine
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
@@ -62,8 +62,12 @@ def build_model(
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
+    described = cfg.model[part] if part else cfg.model
+    if 'backbone' in described and 'data_preprocessor' in cfg:  # as a runner does
+        described = ConfigDict(described)
+        described.setdefault('data_preprocessor', cfg.data_preprocessor)
     with scope_of(cfg):
-        model = MODELS.build(cfg.model[part] if part else cfg.model)
+        model = MODELS.build(described)
     if checkpoint:
         loaded = load(checkpoint)
         state_dict = state_dict_of(loaded)

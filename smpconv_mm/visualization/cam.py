@@ -144,7 +144,7 @@ def draw_activations(
             raise UsageError(f'--category {category}: the classes are 0 to {count - 1}')
         chosen = _likeliest(evidence, x, found) if category is None else category
         for axis in column:
-            axis.set_axis_off()
+            axis.set(xticks=[], yticks=[])
         column[0].imshow(shown)
         if predictor.task != 'classification' and not found[chosen]:
             name = names[chosen] if names else chosen
@@ -159,6 +159,8 @@ def draw_activations(
         score = found.softmax(-1) if predictor.task == 'classification' else found
         column[0].set_title(f'{name}: {float(score[chosen]):.2f}', fontsize=8)
         column[1].imshow(show_cam_on_image(shown, heat, use_rgb=True))
+    for axis, what in zip(axes[:, 0], ('image', 'activation')):
+        axis.set_ylabel(what, fontsize=8)
     colours = ScalarMappable(Normalize(0, 1), 'jet')  # those of show_cam_on_image
     bar = figure.colorbar(colours, ax=axes[1], fraction=0.05, pad=0.02)
     bar.set_label('activation, largest = 1', fontsize=7)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from torch import nn
 
 from smpconv_mm.layers import SMPKernel
@@ -18,9 +21,10 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
 
     The first panel of a row shows the points: for 2-D kernels each as the
     diamond of its radius around its position, the frame being the kernel; for
-    1-D and 3-D along the first axis. Colour is the mean weight (red positive,
-    blue negative). The other panels show the kernel of single channels (of a
-    3-D kernel the middle slice).
+    1-D and 3-D along the first axis. The colour of a diamond is the mean over
+    channels of the weight of the point (red positive, blue negative). The other
+    panels show the kernel of single channels (of a 3-D kernel the middle slice),
+    all of a row in one scale.
 
     Args:
         model (nn.Module): Any network in training form.
@@ -48,6 +52,8 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
         name, layer = layers[index]
         kernel = layer.make_kernel().float().cpu().numpy()
         kernel = kernel.reshape(-1, *layer.kernel_size)
+        chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
+        scale = max(abs(kernel[chosen]).max(), 1e-12)
         _draw_points(row[0], layer)
         size = 'x'.join(map(str, layer.kernel_size))
         row[0].set_title(
@@ -55,11 +61,19 @@ def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Fi
             fontsize=7,
             loc='left',
         )
-        chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
         for axis, channel in zip(row[1:], chosen):
-            _draw_kernel(axis, kernel[channel])
+            image = _draw_kernel(axis, kernel[channel], scale)
             axis.set_title(f'kernel {channel}', fontsize=7)
+        if image is not None:
+            _bar(image, row[-1], 'weight of a tap')
     return figure
+
+
+def _bar(shown: ScalarMappable, axis: Axes, label: str) -> None:
+    bar = axis.figure.colorbar(shown, ax=axis, fraction=0.06, pad=0.03)
+    bar.set_label(label, fontsize=6)
+    bar.locator = MaxNLocator(3)
+    bar.ax.tick_params(labelsize=6)
 
 
 def short_name(name: str) -> str:
@@ -85,22 +99,33 @@ def _draw_points(axis: Axes, layer: SMPKernel) -> None:
         axis.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], 'k-', linewidth=0.8)
         reach = max(1.1, np.abs(diamonds).max())
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect='equal')
+        axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+        _bar(shapes, axis, 'mean weight of a point')
+        names = 'x', 'y'
     else:
         axis.errorbar(
             coord[:, 0], weight, xerr=radius, fmt='k.', markersize=3, linewidth=0.6
         )
         axis.axvspan(-1, 1, color='0.93', zorder=0)
+        names = 'position and radius', 'mean weight of a point'
+    axis.set_xlabel(names[0], fontsize=6, labelpad=1)
+    axis.set_ylabel(names[1], fontsize=6, labelpad=1)
     axis.tick_params(labelsize=6)
 
 
-def _draw_kernel(axis: Axes, kernel: np.ndarray) -> None:
+def _draw_kernel(axis: Axes, kernel: np.ndarray, scale: float) -> AxesImage | None:
+    axis.tick_params(labelsize=6)
     if kernel.ndim == 1:
-        axis.plot(np.linspace(-1, 1, len(kernel)), kernel, linewidth=0.8)
+        axis.plot(np.arange(len(kernel)), kernel, linewidth=0.8)
         axis.axhline(0, color='0.7', linewidth=0.5)
-        axis.tick_params(labelsize=6)
-        return
+        axis.set_ylim(-1.05 * scale, 1.05 * scale)
+        axis.set_xlabel('tap', fontsize=6, labelpad=1)
+        axis.set_ylabel('weight of a tap', fontsize=6, labelpad=1)
+        return None
     if kernel.ndim == 3:
         kernel = kernel[len(kernel) // 2]
-    scale = max(abs(kernel).max(), 1e-12)
-    axis.imshow(kernel, cmap='RdBu_r', vmin=-scale, vmax=scale, interpolation='nearest')
-    axis.set(xticks=[], yticks=[])
+    height, width = kernel.shape
+    axis.set(xticks=[0, width - 1], yticks=[0, height - 1])
+    return axis.imshow(
+        kernel, cmap='RdBu_r', vmin=-scale, vmax=scale, interpolation='nearest'
+    )

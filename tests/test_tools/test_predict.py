@@ -42,6 +42,13 @@ def made(tiny_config, tmp_path_factory):
             torch.manual_seed(0)
             model = build_model(load_config(str(configs[kind])))
             initialise(model)
+            if kind == 'classifier':  # which starts with scores that are all alike
+                for name, weight in model.named_parameters():
+                    if name.endswith('weight') and '.kernel.' not in name:
+                        torch.nn.init.normal_(weight)
+                with torch.no_grad():  # scores neither alike nor 0 and 1
+                    image = torch.randn(1, 3, 32, 32)
+                    model.head.fc.weight /= model.eval()(image).abs().max()
             path = root / f'{kind}.pth'
             meta = {}
             if kind == 'classifier':
@@ -196,6 +203,7 @@ def test_as_mmpretrain(made):
         str(config), pretrained=str(checkpoint), device='cpu'
     )(images)
     predictor = Predictor(load_config(str(config)), str(checkpoint), 'cpu')
+    assert len({result['pred_score'] for result in theirs}) == len(images)
     for path, result in zip(images, theirs):
         found = predictor.read(predictor(read_image(path)))
         assert found[0].name == result['pred_class']

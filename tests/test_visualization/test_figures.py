@@ -33,9 +33,17 @@ def test_kernels_of_all_dimensions(tmp_path):
         SMPConv3d(2, 2, 5),
     )
     figure = draw_kernels(net, channels=3)
-    assert len(figure.axes) == 4 * 4
+    bars = [axis for axis in figure.axes if axis.get_label() == '<colorbar>']
+    assert len(figure.axes) - len(bars) == 4 * 4
+    # points of the 2-D kernels, and the taps of all images
+    named = [axis.get_ylabel() for axis in bars]
+    assert named.count('mean weight of a point') == 2
+    assert named.count('weight of a tap') == 3
+    line = figure.axes[1]
+    assert (line.get_xlabel(), line.get_ylabel()) == ('tap', 'weight of a tap')
     assert pixels(figure, tmp_path / 'kernels.png').std() > 5
-    assert len(draw_kernels(net, max_layers=2, channels=3).axes) == 2 * 4
+    few = draw_kernels(net, max_layers=2, channels=3).axes
+    assert len([axis for axis in few if axis.get_label() != '<colorbar>']) == 2 * 4
     with pytest.raises(ValueError, match='no SMP kernels'):
         draw_kernels(switch_to_deploy(net))
 
@@ -45,7 +53,7 @@ def test_kernel_picture_has_the_kernels_orientation():
     with torch.no_grad():
         conv.kernel.coord[:] = torch.tensor([0.5, -0.75])  # right, down
     figure = draw_kernels(conv, channels=1)
-    points, kernel = figure.axes
+    points, kernel, *_ = figure.axes
     assert points.collections[0].get_paths()[0].vertices[:-1].mean(0) == pytest.approx(
         [0.5, -0.75]
     )
@@ -93,6 +101,15 @@ def test_samples(sequence, tmp_path):
 def test_confusion(tmp_path):
     figure = draw_confusion(torch.tensor([[3, 1], [0, 4]]), ['a', 'b'])
     assert pixels(figure, tmp_path / 'confusion.png').std() > 5
+    # a single error among thousands is as dark as an error can be
+    matrix = torch.diag(torch.tensor([5000, 3000, 0, 0]))
+    matrix[0, 1] = 1
+    axis, *_ = draw_confusion(matrix, list('abcd')).axes
+    errors, right = axis.images
+    assert errors.get_array()[0, 1] == errors.get_clim()[1] == 1
+    assert errors.get_array().mask.sum() == 3 and right.get_clim()[1] == 1
+    # classes that do not occur are left out
+    assert [label.get_text() for label in axis.get_xticklabels()] == ['a', 'b']
 
 
 def test_names_of_pictures(tmp_path):
