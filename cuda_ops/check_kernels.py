@@ -73,7 +73,7 @@ def demangle(names: list[str]) -> list[str]:
 
 
 def parse(text: str) -> list[dict]:
-    """One row a kernel and architecture, from the output of ``ptxas -v``."""
+    """One row per kernel and architecture, from the output of ``ptxas -v``."""
     rows = []
     for line in text.splitlines():
         if found := FUNCTION.search(line):
@@ -159,7 +159,7 @@ def contains(body: list[str], other: list[str]) -> bool:
 
 
 def check(sources: list[Path], archs: list[str]) -> list[dict]:
-    """One row a kernel and architecture."""
+    """One row per kernel and architecture."""
     rows = []
     for source in sources:
         with tempfile.TemporaryDirectory() as folder:

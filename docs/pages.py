@@ -15,6 +15,7 @@ GENERATED = DOCS / '_generated'
 # READMEs that become pages
 READMES = {
     'smpconv': ROOT / 'configs/smpconv/README.md',
+    'oriented1d': ROOT / 'configs/oriented1d/README.md',
     'involution': ROOT / 'configs/involution/README.md',
     'detection': ROOT / 'configs/detection/README.md',
     'segmentation': ROOT / 'configs/segmentation/README.md',
@@ -77,6 +78,20 @@ def whose(entry: dict) -> str:
     return 'the authors' if 'Converted From' in entry else 'ours'
 
 
+def measured(entry: dict) -> str:
+    """Top-1 accuracy in percent, or other metrics with their names, and whose."""
+    numbers = {
+        name: value
+        for result in entry['Results']
+        for name, value in result['Metrics'].items()
+    }
+    if 'Top 1 Accuracy' in numbers:
+        text = f'{numbers["Top 1 Accuracy"]:.2f}'
+    else:
+        text = ', '.join(f'{name} {value:.1f}' for name, value in numbers.items())
+    return f'{text} ({whose(entry)})'
+
+
 def flops_of(entry: dict) -> str:
     """Multiply-adds with a unit, or nothing."""
     flops = entry['Metadata'].get('FLOPs', 0)
@@ -86,13 +101,12 @@ def flops_of(entry: dict) -> str:
 
 def model_table() -> str:
     """The models as a Markdown table, for a page in ``docs``."""
-    rows = ['| model | data | params | FLOPs | top-1 | config |', '| --- ' * 6 + '|']
+    rows = ['| model | data | params | FLOPs | result | config |', '| --- ' * 6 + '|']
     for entry in models():
         metadata = entry['Metadata']
         results = entry.get('Results')
         if results:
-            data, metrics = results[0]['Dataset'], results[0]['Metrics']
-            accuracy = f'{metrics["Top 1 Accuracy"]:.2f} ({whose(entry)})'
+            data, accuracy = results[0]['Dataset'], measured(entry)
         else:
             data, accuracy = metadata['Training Data'], 'not trained yet'
         cells = [

@@ -68,9 +68,11 @@ def test_builds(path, parameters):
         if name.endswith('.radius'):
             rate = base * 0.1 * group.get('lr_scale', 1)  # of layer-wise decay
             assert group['initial_lr'] == pytest.approx(rate), name
+        if name.endswith('.mask_params'):
+            assert group['initial_lr'] == pytest.approx(base * 0.1), name
         if group['params'][0].ndim == 1 or name.endswith(('.radius', '.coord')):
             assert group['weight_decay'] == 0, name
-        elif name.endswith('.weight'):
+        elif name.endswith('.weight') and 'flexconv' not in path:
             assert group['weight_decay'] > 0, name
 
 
@@ -139,6 +141,80 @@ def test_names_of_downstream_recipes_are_true(path):
     assert cfg.param_scheduler[-1].end == length
     decays = 'layer_decay_rate' in cfg.optim_wrapper.paramwise_cfg
     assert decays == ('cascade' in path or 'upernet' in path)
+
+
+@pytest.mark.parametrize('arch', ['tiny', 'base'])
+@pytest.mark.parametrize('variant', ['1d', '1dpp', '2d', '2dpp'])
+def test_recipes_of_oriented_kernels(variant, arch):
+    """What sizes and variants share, and what they do not."""
+    folder, name = ROOT / 'configs/oriented1d', f'convnext-{variant}-{arch}'
+    classifier, detector, segmenter = (
+        Config.fromfile(folder / path)
+        for path in (
+            f'{name}_32xb128_in1k.py',
+            f'cascade-mask-rcnn_{name}_fpn_8xb2-3x_coco.py',
+            f'{name}_upernet_4xb4-160k_ade20k-512x512.py',
+        )
+    )
+    recipes = (
+        (classifier, 128, 4096, 4e-3, dict(tiny=0.1, base=0.5)),
+        (detector, 2, 16, 2e-4, dict(tiny=0.4, base=0.7)),
+        (segmenter, 4, 16, 1e-4, dict(tiny=0.4, base=0.4)),
+    )
+    for cfg, batch, images, rate, drop_path in recipes:
+        backbone = cfg.model.backbone
+        assert (backbone.arch, backbone.variant) == (arch, variant)
+        assert backbone.drop_path_rate == drop_path[arch]
+        assert cfg.train_dataloader.batch_size == batch
+        assert cfg.auto_scale_lr.base_batch_size == images
+        optimizer = cfg.optim_wrapper.optimizer
+        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == (
+            'AdamW',
+            rate,
+            0.05,
+        )
+        assert cfg.optim_wrapper.type == 'OptimWrapper'  # float32 throughout
+        if cfg is not classifier:
+            assert backbone.layer_scale_init_value == 1
+            assert backbone.init_cfg.checkpoint.endswith(f'{name}_backbone.pth')
+    ends = [[s.end for s in cfg.param_scheduler] for cfg, *_ in recipes]
+    assert ends == [[20, 300], [500, 36], [1500, 160000]]
+    assert detector.param_scheduler[1].milestones == [27, 33]
+
+
+@pytest.mark.parametrize(
+    'name, rate, warmup, clip',
+    [
+        ('faster-rcnn_rednet-50_fpn', 0.02, 500, None),
+        ('faster-rcnn_rednet-50_involution-fpn', 0.02, 2000, None),
+        ('faster-rcnn_rednet-50_involution-fpn-head', 0.02, 2000, 5),
+        ('mask-rcnn_rednet-50_fpn', 0.02, 500, None),
+        ('mask-rcnn_rednet-50_involution-fpn', 0.02, 2000, None),
+        ('mask-rcnn_rednet-50_involution-fpn-head', 0.02, 2000, 5),
+        ('retinanet_rednet-50_fpn', 0.01, 2000, None),
+        ('retinanet_rednet-50_involution-fpn', 0.01, 2000, 40),
+        ('faster-rcnn_cednet-50_cvolution-fpn', 0.02, 2000, None),
+        ('mask-rcnn_cednet-50_cvolution-fpn', 0.02, 2000, None),
+    ],
+)
+def test_recipes_of_involution_detectors(name, rate, warmup, clip):
+    path = ROOT / f'configs/involution/{name}_8xb2-1x_coco.py'
+    cfg = Config.fromfile(path)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('SGD', rate, 1e-4)
+    assert cfg.param_scheduler[0].end == warmup
+    assert cfg.param_scheduler[1].milestones == [8, 11]
+    clipping = cfg.optim_wrapper.get('clip_grad')
+    assert (clipping and clipping.max_norm) == clip
+    backbone = cfg.model.backbone
+    assert backbone.type == f'smpconv_mm.{"CedNet" if "cednet" in name else "RedNet"}'
+    assert (backbone.frozen_stages, backbone.norm_eval) == (1, True)
+    neck = cfg.model.neck
+    assert neck.type == (
+        'FPN' if name.endswith('50_fpn') else 'smpconv_mm.InvolutionFPN'
+    )
+    if 'cvolution' in name:
+        assert neck.involution_cfg.type == 'smpconv_mm.CVolution2d'
 
 
 def test_parameter_groups_of_tiny():
@@ -276,7 +352,11 @@ def test_model_index():
             model = MODELS.build(Config.fromfile(ROOT / entry.config).model)
             side = 224 if 'in1k' in entry.name else 32
             assert entry.metadata.flops == measure(model, (3, side, side)).total
-        if entry.results:  # detectors and segmenters have none yet
-            assert entry.results[0].metrics['Top 1 Accuracy'] > 75
-        trained = re.search('configs/(smpconv|involution)/', entry.config)
-        assert bool(entry.results) == bool(trained)
+        for result in entry.results or ():
+            if result.task == 'Image Classification':
+                low = 24 if 'flexconv' in entry.config else 75
+                assert result.metrics['Top 1 Accuracy'] > low
+        # nobody has trained the detectors and segmenters of SMPNet yet, some of CedNet
+        # and of sequence networks
+        untrained = 'configs/(detection|segmentation)/|_cednet-50_|/(flex-|ck)'
+        assert entry.results or re.search(untrained, entry.config)

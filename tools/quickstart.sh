@@ -36,7 +36,7 @@ failed() {
   exit 1
 }
 
-# one line an epoch of what MMEngine logs
+# one line per epoch of what MMEngine logs
 epochs() {
   awk '{
     for (i = 1; i < NF; i++) {

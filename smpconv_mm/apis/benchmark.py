@@ -224,7 +224,7 @@ def run(
             Defaults to None: prints it.
 
     Returns:
-        list[dict]: A row a case and contender: ``case``, ``contender``, the
+        list[dict]: A row per case and contender: ``case``, ``contender``, the
         columns (times in ms) and for each time and each of ``ratios`` a column
         ``'NAME x'``: how many times less than that of ``base`` it is.
     """

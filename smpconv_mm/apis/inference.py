@@ -21,7 +21,7 @@ from smpconv_mm.engine.runner import (
     build_visualizer,
     classes_of,
 )
-from smpconv_mm.errors import CheckpointError, UsageError
+from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import keep_kernels
 from smpconv_mm.visualization import draw_annotated
 
@@ -94,10 +94,10 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
         device = choose_device(device)
         self.task = task_of(cfg)
-        if getattr(cfg.model.get('backbone'), 'type', '').endswith('TCN'):
-            raise UsageError(f'{cfg.filename} is of sequences, not of images')
         self.bgr = turns_channels(cfg)
         self.model = build_model(cfg, checkpoint).to(device).eval()
+        if getattr(getattr(self.model, 'backbone', None), 'ndim', 2) != 2:
+            raise UsageError(f'{cfg.filename} is of sequences, not of images')
         self.classes = classes_of(cfg, checkpoint)
         self.pipeline = image_pipeline(cfg)
         self._cfg, self._visualizer = cfg, None
@@ -117,20 +117,14 @@ class Predictor:
         return sample
 
     def read(self, sample: BaseDataElement) -> list[Found]:
-        """What a data sample says, likeliest or largest first.
-
-        Raises:
-            CheckpointError: If it holds numbers that are not finite.
-        """
+        """What a data sample says, likeliest or largest first."""
         if self.task == 'detection':
             rows = sample.pred_instances
             scores, labels = rows.scores, rows.labels.tolist()
             boxes = [tuple(box) for box in rows.bboxes.tolist()]
         elif self.task == 'segmentation':
-            logits = sample.seg_logits.data
             counts = sample.pred_sem_seg.data.flatten().bincount()
             scores = counts / counts.sum()
-            scores = scores if logits.isfinite().all() else scores * torch.nan
             labels, boxes = range(len(counts)), [None] * len(counts)
         else:
             scores = sample.pred_score
@@ -138,11 +132,6 @@ class Predictor:
         names = self.classes
         if self.task == 'classification' and names and len(names) != len(scores):
             names = None  # of other data than the head's
-        if not scores.isfinite().all():
-            raise CheckpointError(
-                'the network gives numbers that are not finite: its weights are '
-                'broken, as after a training that diverged; take an earlier checkpoint'
-            )
         found = [
             Found(str(names[label] if names else label), score, box)
             for label, score, box in zip(labels, scores.tolist(), boxes)

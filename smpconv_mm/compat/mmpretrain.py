@@ -55,7 +55,7 @@ def _refuse(filename: str, map_location=None) -> dict:
     name = filename.removeprefix(_UNPUBLISHED)
     raise CheckpointError(
         f'there are no weights of {name} to download (pretrained=True); convert '
-        'those of the authors with tools/model_converters/smpconv_to_mm.py '
-        '(configs/smpconv/README.md says where they are), or train it, and give '
-        'the file: pretrained=PATH'
+        'those of the authors with a tool of tools/model_converters (the README '
+        'beside the config says how), or train it, and give the file: '
+        'pretrained=PATH'
     )

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
+import io
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 
 from smpconv_mm import __version__
 from smpconv_mm.checkpoint import (
     adapted_shapes,
+    atomic_path,
+    check_finite,
     check_fits,
     load,
     load_into,
     save,
+    shapes_of,
     state_dict_of,
 )
 from smpconv_mm.compat.mmpretrain import index_folder
@@ -28,12 +32,11 @@ from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.registry import DATASETS, MODELS
 
+from .flexconv import convert_flexconv
 from .involution import convert_involution
+from .oriented1d import convert_oriented1d
 from .rules import Report
 from .smpconv import TASKS, convert_smpconv
-
-# What a training writes that a user of the weights does not need
-_TRAINING_ONLY = ('optimizer', 'param_schedulers', 'message_hub', 'ema_state_dict')
 
 
 def convert_smpconv_file(
@@ -90,6 +93,9 @@ def convert_involution_file(
 ) -> Report:
     """Convert a checkpoint of the involution or C-volution repository.
 
+    Of a classifier, where the config is of a detector or segmenter, the result is the
+    backbone alone, for ``init_cfg=dict(type='Pretrained', prefix='backbone.')``.
+
     Args:
         src (str | Path): File of the original project.
         dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
@@ -105,10 +111,108 @@ def convert_involution_file(
     state_dict = state_dict_of(load(src))
     if not state_dict:
         raise CheckpointError(f'checkpoint {src} holds no tensors')
-    converted, report = convert_involution(state_dict)
-    check_fits(build_model(load_config(str(config))), converted, src)
+    classifier = all(key.startswith(('backbone.', 'head.')) for key in state_dict)
+    model, whole = _model_for(load_config(str(config)), classifier)
+    converted, report = convert_involution(state_dict, head=whole)
+    check_fits(model, converted, src)
     meta = dict(
         converted_from='involution', config=str(config), smpconv_mm_version=__version__
+    )
+    save(dict(state_dict=converted, meta=meta), dst)
+    return report
+
+
+def convert_flexconv_file(
+    src: str | Path, dst: str | Path, config: str | Path
+) -> Report:
+    """Convert a checkpoint of the FlexConv or CKConv repository.
+
+    Args:
+        src (str | Path): File of the original project.
+        dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
+        config (str | Path): Config of the model that it is meant for. Of a network that
+            was fine-tuned at another resolution it has a ``kernel_scale``, which is
+            not in the file.
+
+    Returns:
+        Report: What became of each entry.
+
+    Raises:
+        CheckpointError: If the file is not of the model of the config, entry by
+            entry and shape by shape.
+    """
+    checkpoint = load(src)
+    state_dict = state_dict_of(checkpoint.get('model', checkpoint))
+    if not state_dict:
+        raise CheckpointError(f'checkpoint {src} holds no tensors')
+    converted, report = convert_flexconv(state_dict)
+    check_fits(build_model(load_config(str(config))), converted, src)
+    meta = dict(
+        converted_from='FlexConv', config=str(config), smpconv_mm_version=__version__
+    )
+    save(dict(state_dict=converted, meta=meta), dst)
+    return report
+
+
+def _model_for(cfg: Config, classifier: bool) -> tuple[nn.Module, bool]:
+    """The model that a file is for, and whether it is all that the config says.
+
+    Of a detector or segmenter a classifier is for the backbone alone.
+    """
+    if not classifier or cfg.model.type.rpartition('.')[2] == 'ImageClassifier':
+        return build_model(cfg), True
+    return nn.ModuleDict(dict(backbone=build_model(cfg, part='backbone'))), False
+
+
+def convert_oriented1d_file(
+    src: str | Path, dst: str | Path, config: str | Path, averaged: bool = False
+) -> Report:
+    """Convert a checkpoint of the Oriented1D repository.
+
+    Where the config is of a detector or segmenter, the result is its backbone alone,
+    for ``init_cfg=dict(type='Pretrained', prefix='backbone.')``.
+
+    Args:
+        src (str | Path): File of the original project, a classifier or a backbone; or
+            of a classifier of this package, to make a backbone of it.
+        dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
+        config (str | Path): Config of the model that it is meant for.
+        averaged (bool): Take the entry ``model_ema`` of the file, and not ``model``.
+            Defaults to False.
+
+    Returns:
+        Report: What became of each entry.
+
+    Raises:
+        CheckpointError: If the file is not of the model of the config.
+    """
+    # the file keeps the command line as a Namespace: plain values
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    checkpoint = load(src)
+    if averaged and 'model_ema' not in checkpoint:
+        raise CheckpointError(
+            f'checkpoint {src} has no averaged weights (model_ema), only '
+            f'{list(checkpoint)[:5]}; leave out --ema'
+        )
+    name = 'model_ema' if averaged else 'model'
+    state_dict = state_dict_of(checkpoint.get(name, checkpoint))
+    if not state_dict:
+        raise CheckpointError(f'checkpoint {src} holds no tensors')
+    model, whole = _model_for(load_config(str(config)), classifier=True)
+    converted, report = convert_oriented1d(
+        state_dict, shapes_of(model), classifier=whole
+    )
+    if not whole:  # norms of the maps, which a classifier does not have
+        norms = [f'backbone.norm{i}.' for i in model.backbone.out_indices]
+        for key, value in model.state_dict().items():
+            if key.startswith(tuple(norms)) and key not in converted:
+                converted[key] = value
+                report.added.append(key)
+    check_fits(model, converted, src)
+    meta = dict(
+        converted_from=f'Oriented1D, {name}',
+        config=str(config),
+        smpconv_mm_version=__version__,
     )
     save(dict(state_dict=converted, meta=meta), dst)
     return report
@@ -244,15 +348,23 @@ def publish_file(src: str | Path, dst: str | Path) -> Path:
             SHA-256 are put before its suffix.
 
     Returns:
-        Path: The file written.
+        Path: The file written; ``src`` stays as it is.
+
+    Raises:
+        CheckpointError: If there are no weights in it, or not all are finite.
     """
     checkpoint = load(src)
-    if 'state_dict' not in checkpoint:
+    state_dict = checkpoint.get('state_dict')
+    if not state_dict:
         raise CheckpointError(
             f'checkpoint {src} has no state_dict, only {list(checkpoint)[:5]}'
         )
-    kept = {k: v for k, v in checkpoint.items() if k not in _TRAINING_ONLY}
+    check_finite(state_dict_of(checkpoint), src)
+    file = io.BytesIO()
+    torch.save(dict(state_dict=state_dict, meta=checkpoint.get('meta', {})), file)
+    digits = hashlib.sha256(file.getvalue()).hexdigest()[:8]
     dst = Path(dst)
-    save(kept, dst)
-    digits = hashlib.sha256(dst.read_bytes()).hexdigest()[:8]
-    return dst.replace(dst.with_name(f'{dst.stem}-{digits}{dst.suffix or ".pth"}'))
+    dst = dst.with_name(f'{dst.stem}-{digits}{dst.suffix or ".pth"}')
+    with atomic_path(dst) as temporary:
+        temporary.write_bytes(file.getvalue())
+    return dst

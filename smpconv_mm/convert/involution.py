@@ -49,13 +49,14 @@ _RULES = [
 
 
 def convert_involution(
-    state_dict: Mapping[str, Tensor],
+    state_dict: Mapping[str, Tensor], *, head: bool = True
 ) -> tuple[dict[str, Tensor], Report]:
     """Convert the entries of a classifier, detector or segmenter.
 
     Args:
         state_dict (Mapping[str, Tensor]): Entries under the names of the original
             repositories (mmcls 0.x, mmdet 2.x, mmseg 0.x).
+        head (bool): Keep the head of a classifier. Defaults to True.
 
     Returns:
         tuple[dict[str, Tensor], Report]: Entries under our names, and what became
@@ -64,4 +65,6 @@ def convert_involution(
     Raises:
         CheckpointError: If an entry is not of such a network.
     """
-    return rename(state_dict, _RULES, 'RedNet or CedNet')
+    drop = Rule(r'head\.fc\..*', None, reason='of the classifier')
+    rules = _RULES if head else [drop, *_RULES]
+    return rename(state_dict, rules, 'RedNet or CedNet')

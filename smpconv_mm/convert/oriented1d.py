@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .convnext import NEW, convnext_rules
 from .rules import Report, Rule, rename
 
 _SOURCE = 'a ConvNeXt of the Oriented1D repository'
 _END = r'(?P<end>weight|bias)'
-_NEW = 'backbone.'
 
 
 def convert_oriented1d(
@@ -25,7 +25,8 @@ def convert_oriented1d(
     """Convert the weights of a classifier, or of a backbone for other tasks.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Weights of the original network.
+        state_dict (Mapping[str, Tensor]): Weights of the original network, or of a
+            classifier of this package.
         shapes (Mapping[str, torch.Size], optional): Shapes of the entries of the
             network that they are for. Taps are cut, or filled up with zeros, on both
             sides to the number there. Defaults to None: they stay.
@@ -46,11 +47,18 @@ def convert_oriented1d(
         for key in state_dict
         if key.endswith('.theta')
     }
-    rules = _rules(oriented, max(stages, default=0), classifier)
+    if any(key.startswith(NEW) for key in state_dict):
+        rules = _rules_of_ours(classifier)
+    else:
+        rules = _rules(oriented, max(stages, default=0), classifier)
     out, report = rename(state_dict, rules, _SOURCE)
     for name, value in out.items():
         if shapes and name in shapes and name.endswith('.kernel.weight'):
-            out[name] = _with_taps(value, shapes[name][-1])
+            before, after = value.shape[-1], shapes[name][-1]
+            if before != after:
+                out[name] = _with_taps(value, after)
+                what = 'cut' if after < before else 'filled up with zeros'
+                report.changed[name] = f'{what} from {before} to {after} taps'
     return out, report
 
 
@@ -61,7 +69,7 @@ def _rules(oriented: set[str], last: int, classifier: bool) -> list[Rule]:
         parent, _, name = old.rpartition('.')
         if name not in _NAMES:
             continue  # is reported as unknown
-        new = f'{_NEW}{parent}.{_NAMES[name]}'
+        new = f'{NEW}{parent}.{_NAMES[name]}'
         prefix = re.escape(old) + r'\.(?:conv\.)?'
         rules += [
             Rule(prefix + 'weight', f'{new}.kernel.weight'),
@@ -72,23 +80,18 @@ def _rules(oriented: set[str], last: int, classifier: bool) -> list[Rule]:
         ]
     rules += [
         Rule(rf'{stem}pw(?P<n>[12])\.{_END}',
-             rf'{_NEW}downsample_layers.0.pointwise_conv\g<n>.\g<end>'),
-        Rule(rf'(?P<name>{stem}norm[123]\.{_END})', rf'{_NEW}\g<name>'),
-        Rule(rf'(?P<name>downsample_layers\.\d\.[01]\.{_END})', rf'{_NEW}\g<name>'),
-        Rule(rf'{block}gamma', rf'{_NEW}\g<block>gamma'),
-        Rule(rf'{block}dwconv1?\.{_END}', rf'{_NEW}\g<block>depthwise_conv.\g<end>'),
-        Rule(rf'{block}norm\.{_END}', rf'{_NEW}\g<block>norm.\g<end>'),
-        Rule(rf'{block}pwconv(?P<n>[12])\.{_END}',
-             rf'{_NEW}\g<block>pointwise_conv\g<n>.\g<end>'),
-        Rule(rf'(?P<name>norm\d\.{_END})', rf'{_NEW}\g<name>'),
+             rf'{NEW}downsample_layers.0.pointwise_conv\g<n>.\g<end>'),
+        Rule(rf'(?P<name>{stem}norm[123]\.{_END})', rf'{NEW}\g<name>'),
+        Rule(rf'{block}dwconv1\.{_END}', rf'{NEW}\g<block>depthwise_conv.\g<end>'),
     ]  # fmt: skip
-    if classifier:
-        rules += [
-            Rule(rf'norm\.{_END}', rf'{_NEW}norm{last}.\g<end>'),
-            Rule(rf'head\.{_END}', r'head.fc.\g<end>'),
-        ]
-    else:
-        rules.append(Rule(r'(?:norm|head)\..*', None, reason='of the classifier'))
+    return [*rules, *convnext_rules(last + 1, classifier)]
+
+
+def _rules_of_ours(classifier: bool) -> list[Rule]:
+    rules = [Rule(r'((?:backbone|head\.fc)\..*)', r'\1')]
+    if not classifier:
+        only = r'(?:backbone\.norm\d|head)\..*'
+        rules.insert(0, Rule(only, None, reason='of the classifier'))
     return rules
 
 

@@ -93,7 +93,7 @@ def _validate(cfg: Config, checkpoint: Path) -> dict[str, float]:
         cfg = deepcopy(cfg)
         cfg.work_dir, cfg.load_from = work_dir, str(checkpoint)
         cfg.log_level = 'WARNING'
-        # one a run: MMEngine keeps loggers and visualizers by name
+        # one per run: MMEngine keeps loggers and visualizers by name
         cfg.experiment_name = Path(work_dir).name
         # as a test: MMEngine's Runner.val() stumbles over save_best
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator

@@ -37,11 +37,16 @@ class Report:
     Attributes:
         renamed (dict[str, str]): Old name to new name.
         dropped (dict[str, str]): Old name to the reason.
+        changed (dict[str, str]): New name to what was done to its value.
+        added (list[str]): New names of entries that the original does not have;
+            they have their initial values.
         backbone (dict): Arguments of the backbone, read off the entries.
     """
 
     renamed: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
+    added: list[str] = field(default_factory=list)
     backbone: dict = field(default_factory=dict)
 
 

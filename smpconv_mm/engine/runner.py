@@ -24,8 +24,8 @@ from mmengine.registry import (
     VISUALIZERS,
     DefaultScope,
 )
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
-from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 
@@ -42,6 +42,7 @@ from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import switch_to_deploy
 
 from .config import check_data, drop_amp
+from .data_checks import check_loop
 
 
 def build_model(
@@ -180,7 +181,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
         runner = _flexible_runner(cfg)
     else:
         # before the model is wrapped: the wrapper records the memory format of weights
-        class Prepared(kind):
+        class Prepared(_Checked, kind):
             def build_model(self, model: nn.Module | dict) -> nn.Module:
                 return _prepared(super().build_model(model), cfg)
 
@@ -201,6 +202,29 @@ def _check_launcher(launcher: str) -> None:
             'started by the launcher; use "bash tools/dist_train.sh CONFIG GPUS" or '
             'tools/slurm_train.sh, or leave --launcher out'
         )
+
+
+class _Checked:
+    """Runner that looks at its data before it runs."""
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_train_loop(loop)
+        check_loop(self, loop, 'train')
+        return loop
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_val_loop(loop)
+        check_loop(self, loop, 'val')
+        return loop
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_test_loop(loop)
+        check_loop(self, loop, 'test')
+        return loop
+
+
+class _CheckedFlexible(_Checked, FlexibleRunner):
+    pass
 
 
 def _use_gloo(cfg: Config) -> None:
@@ -236,7 +260,7 @@ def _flexible_runner(cfg: Config) -> FlexibleRunner:
                 'custom_hooks: EMAHook copies the whole model, of which a process '
                 'has a shard only; leave it out with --cfg-options "custom_hooks=[]"'
             )
-    runner = FlexibleRunner.from_cfg(cfg)
+    runner = _CheckedFlexible.from_cfg(cfg)
     runner.model = _prepared(runner.strategy.build_model(runner.model), cfg)
     return runner
 

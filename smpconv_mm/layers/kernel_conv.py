@@ -354,7 +354,7 @@ class KernelConv2d(KernelConv):
     ndim = 2
 
     def convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Convolve; one kernel a channel by an operation of our own."""
+        """Convolve; one kernel per channel by an operation of our own."""
         taps = weight.shape[2:]
         if (
             self._depthwise

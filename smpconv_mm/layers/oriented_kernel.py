@@ -1,4 +1,4 @@
-"""Kernels with taps on lines, a direction an output channel, and their layer."""
+"""Kernels with taps on lines, a direction per output channel, and their layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .kernel_conv import KernelConv2d
 
 
 def line_angles(channels: int, directions: int = 8, offset: float = 0.0) -> Tensor:
-    """Angles of channels in contiguous groups, one direction a group.
+    """Angles of channels in contiguous groups, one direction per group.
 
     Group ``g`` has the angle ``pi * frac(g / directions + offset)``. The networks
     of the paper take offset 0.5, which turns by 90 degrees, in every second block;

@@ -49,12 +49,12 @@ class SMPKernel(Kernel):
             channels of one group).
         out_channels (int): Output channels.
         kernel_size (int | Sequence[int]): Side of the kernel, one number for
-            all axes or one an axis; ``ndim`` axes.
+            all axes or one per axis; ``ndim`` axes.
         ndim (int): Spatial dimensions: 1, 2 or 3. Defaults to 2.
         n_points (int, optional): Points per set. Defaults to None, which
             takes ``max(1, prod(kernel_size) // 4)``.
         shared_points (bool, optional): One set of points for all channels
-            instead of one an output channel. Defaults to None: True for a
+            instead of one per output channel. Defaults to None: True for a
             depthwise convolution, as in the published ImageNet models, else
             False.
         normalize (bool, optional): Divide by the number of active points at each

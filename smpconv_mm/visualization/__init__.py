@@ -2,6 +2,7 @@
 
 from .curves import draw_curves, read_scalars
 from .figures import picture_path, save_figure
+from .kernel_sizes import draw_kernel_sizes, draw_size_growth
 from .kernels import draw_kernels, short_name
 from .samples import draw_annotated, draw_confusion, draw_samples
 from .trajectories import draw_trajectories
@@ -10,8 +11,10 @@ __all__ = [
     'draw_annotated',
     'draw_confusion',
     'draw_curves',
+    'draw_kernel_sizes',
     'draw_kernels',
     'draw_samples',
+    'draw_size_growth',
     'draw_trajectories',
     'picture_path',
     'read_scalars',

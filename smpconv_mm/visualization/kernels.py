@@ -1,4 +1,4 @@
-"""Pictures of kernels and of the points that make them."""
+"""Pictures of kernels and of the points, lines or masks that make them."""
 
 from __future__ import annotations
 
@@ -9,61 +9,97 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import nn
 
-from smpconv_mm.layers import SMPKernel
+from smpconv_mm.layers import CKKernel, FlexKernel, OrientedKernel, SMPKernel
+from smpconv_mm.ops.oriented_conv import dense_kernel
+from smpconv_mm.ops.reference import line_offsets
 
 
 @torch.no_grad()
-def draw_kernels(model: nn.Module, max_layers: int = 8, channels: int = 5) -> Figure:
-    """Draw SMP kernels of a model, one row per layer.
+def draw_kernels(
+    model: nn.Module, max_layers: int = 8, channels: int = 5, layer: str | None = None
+) -> Figure:
+    """Draw kernels of points, lines or networks of a model, one row per layer.
 
-    The first panel of a row shows the points: for 2-D kernels each as the
-    diamond of its radius around its position, the frame being the kernel; for
-    1-D and 3-D along the first axis. The colour of a diamond is the mean over
-    channels of the weight of the point (red positive, blue negative). The other
-    panels show the kernel of single channels (of a 3-D kernel the middle slice),
-    all of a row in one scale.
+    The first panel of a row shows what makes the kernels. Of SMP kernels these are
+    the points: for 2-D kernels each as the diamond of its radius around its position,
+    the frame being the kernel; for 1-D and 3-D along the first axis. Of oriented
+    kernels they are the lines, and the taps at the pixels where they lie. Colour is
+    the mean weight over channels, of oriented kernels over the channels of a direction
+    (red positive, blue negative). Of a FlexKernel it is the mask over the whole
+    kernel, with a frame around the taps that are kept.
+
+    The other panels show the kernel of single channels (of a 3-D kernel the middle
+    slice; of an oriented kernel without the residual), all of a row in one scale. With
+    8 channels of a layer whose channels are a multiple of 8, oriented kernels show
+    every direction.
 
     Args:
         model (nn.Module): Any network in training form.
         max_layers (int): Rows at most; evenly spaced over depth. Defaults to 8.
         channels (int): Channels per row, evenly spaced. Defaults to 5.
+        layer (str, optional): Draw the layers inside of this one only, e.g.
+            ``'stages.0'``. Defaults to None: all.
 
     Returns:
         Figure: For :func:`smpconv_mm.visualization.save_figure`.
 
     Raises:
-        ValueError: If the model has no SMP kernel (deploy form).
+        ValueError: If the model has no such kernels (deploy form), or the layer none.
     """
-    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, SMPKernel)]
+    drawn = (SMPKernel, OrientedKernel, CKKernel)
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, drawn)]
     if not layers:
         raise ValueError(
-            f'{type(model).__name__} has no SMP kernels to draw; a deploy form has '
-            'none, give the training form'
+            f'{type(model).__name__} has no kernels of points, lines or networks to '
+            'draw; a deploy form has none, give the training form'
         )
+    if layer is not None:
+        names = [short_name(name) for name, _ in layers]
+        layers = [
+            found
+            for found, name in zip(layers, names)
+            if f'{name}.'.startswith(f'{layer}.')
+        ]
+        if not layers:
+            raise ValueError(
+                f'{layer!r} has no kernels to draw; layers that do are {names[:3]} ...'
+            )
     rows = np.unique(np.linspace(0, len(layers) - 1, max_layers).round().astype(int))
     figure = Figure(
         figsize=(2.1 * (channels + 1), 2.3 * len(rows)), layout='constrained'
     )
     axes = figure.subplots(len(rows), channels + 1, squeeze=False)
     for row, index in zip(axes, rows):
-        name, layer = layers[index]
-        kernel = layer.make_kernel().float().cpu().numpy()
-        kernel = kernel.reshape(-1, *layer.kernel_size)
+        name, maker = layers[index]
+        size = 'x'.join(map(str, maker.kernel_size))
+        if isinstance(maker, SMPKernel):
+            kernel = maker.make_kernel()
+            what = f'{maker.n_points} points, {size}'
+            _draw_points(row[0], maker)
+        elif isinstance(maker, CKKernel):
+            kernel = maker.make_kernel()
+            taps = 'x'.join(map(str, kernel.shape[2:]))
+            what = f'{type(maker.net).__name__}, {taps} of {size}'
+            _draw_mask(row[0], maker)
+        else:
+            kernel = dense_kernel(maker.weight.float(), maker.angle)
+            what = f'{maker.weight.shape[-1]} taps on lines, {size}'
+            _draw_lines(row[0], maker)
+        row[0].set_title(f'{short_name(name)}\n{what}', fontsize=7, loc='left')
+        kernel = kernel.float().cpu().numpy().reshape(-1, *kernel.shape[2:])
         chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
         scale = max(abs(kernel[chosen]).max(), 1e-12)
-        _draw_points(row[0], layer)
-        size = 'x'.join(map(str, layer.kernel_size))
-        row[0].set_title(
-            f'{short_name(name)}\n{layer.n_points} points, {size}',
-            fontsize=7,
-            loc='left',
-        )
         for axis, channel in zip(row[1:], chosen):
             image = _draw_kernel(axis, kernel[channel], scale)
-            axis.set_title(f'kernel {channel}', fontsize=7)
+            title = f'kernel {channel}'
+            if isinstance(maker, OrientedKernel):
+                angle = maker.angle[channel // maker.in_channels]
+                title += f', {np.degrees(float(angle)):.4g}°'
+            axis.set_title(title, fontsize=7)
         if image is not None:
             _bar(image, row[-1], 'weight of a tap')
     return figure
@@ -74,6 +110,12 @@ def _bar(shown: ScalarMappable, axis: Axes, label: str) -> None:
     bar.set_label(label, fontsize=6)
     bar.locator = MaxNLocator(3)
     bar.ax.tick_params(labelsize=6)
+
+
+def _name(axis: Axes, x: str, y: str) -> None:
+    axis.set_xlabel(x, fontsize=6, labelpad=1)
+    axis.set_ylabel(y, fontsize=6, labelpad=1)
+    axis.tick_params(labelsize=6)
 
 
 def short_name(name: str) -> str:
@@ -108,9 +150,58 @@ def _draw_points(axis: Axes, layer: SMPKernel) -> None:
         )
         axis.axvspan(-1, 1, color='0.93', zorder=0)
         names = 'position and radius', 'mean weight of a point'
-    axis.set_xlabel(names[0], fontsize=6, labelpad=1)
-    axis.set_ylabel(names[1], fontsize=6, labelpad=1)
+    _name(axis, *names)
+
+
+def _draw_lines(axis: Axes, layer: OrientedKernel) -> None:
+    taps = layer.weight.shape[-1]
+    angles, direction = layer.angle.cpu().unique(return_inverse=True)
+    weight = layer.weight.float().cpu().mean((1, 2))
+    mean = torch.stack([weight[direction == d].mean(0) for d in range(len(angles))])
+    scale = mean.abs().max().clamp(min=1e-12).item()
+    offsets = line_offsets(angles, taps)  # rows downwards
+    reach = taps // 2
+    for angle in angles.tolist():
+        x, y = reach * np.cos(angle), reach * np.sin(angle)
+        axis.plot([-x, x], [y, -y], color='0.8', linewidth=0.6, zorder=0)
+    shown = axis.scatter(
+        offsets[..., 1].flatten(),
+        offsets[..., 0].flatten(),
+        s=min(12, 240 / taps),
+        c=mean.flatten(),
+        cmap='RdBu_r',
+        clim=(-scale, scale),
+        edgecolors='k',
+        linewidths=0.2,
+    )
+    frame = reach + 1
+    axis.set(xlim=(-frame, frame), ylim=(frame, -frame), aspect='equal')
+    _bar(shown, axis, 'mean weight of a tap')
+    _name(axis, 'column from the middle', 'row')
+
+
+def _draw_mask(axis: Axes, layer: CKKernel) -> None:
+    if not isinstance(layer, FlexKernel):
+        axis.set_axis_off()  # nothing but the network
+        return
+    axes = [torch.linspace(-1, 1, n) for n in layer.kernel_size]
+    mask = layer.window(axes).float().cpu().numpy()
+    kept = layer.kept_taps()
     axis.tick_params(labelsize=6)
+    if layer.ndim == 1:
+        axis.plot(axes[0], mask, linewidth=0.8)
+        first, last = axes[0][kept[0][0]], axes[0][kept[0][1] - 1]
+        axis.axvspan(float(first), float(last), color='0.9', zorder=0)
+        axis.set(xlim=(-1.05, 1.05), ylim=(0, 1.05))
+        _name(axis, 'position', 'mask')
+        return
+    if layer.ndim == 3:
+        mask, kept = mask[len(mask) // 2], kept[1:]
+    shown = axis.imshow(mask, cmap='Greys', vmin=0, vmax=1, interpolation='nearest')
+    _bar(shown, axis, 'mask')
+    (top, bottom), (left, right) = kept
+    corner, size = (left - 0.5, top - 0.5), (right - left, bottom - top)
+    axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor='#e31a1c'))
 
 
 def _draw_kernel(axis: Axes, kernel: np.ndarray, scale: float) -> AxesImage | None:
@@ -119,8 +210,7 @@ def _draw_kernel(axis: Axes, kernel: np.ndarray, scale: float) -> AxesImage | No
         axis.plot(np.arange(len(kernel)), kernel, linewidth=0.8)
         axis.axhline(0, color='0.7', linewidth=0.5)
         axis.set_ylim(-1.05 * scale, 1.05 * scale)
-        axis.set_xlabel('tap', fontsize=6, labelpad=1)
-        axis.set_ylabel('weight of a tap', fontsize=6, labelpad=1)
+        _name(axis, 'tap', 'weight of a tap')
         return None
     if kernel.ndim == 3:
         kernel = kernel[len(kernel) // 2]

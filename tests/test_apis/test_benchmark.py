@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_rows():
-    """A row a case and contender; what is timed is compared with the base."""
+    """A row per case and contender; what is timed is compared with the base."""
     seen = []
 
     def prepare(case, contender):

@@ -1,6 +1,7 @@
 """Files for other programs: what is in them, and what is refused."""
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,34 @@ def test_checkpoint_in_deploy_form(tiny_config, checkpoint, tmp_path):
     expected = network_of(tiny_config, checkpoint)(x)
     actual = torch.export.load(path).module()(x)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'name, kinds',
+    [
+        ('oriented1d/convnext-1d-tiny_32xb128_in1k', {'Conv', 'LayerNormalization'}),
+        ('involution/rednet-26_64xb32_in1k', {'Conv', 'BatchNormalization'}),
+    ],
+)
+def test_published_networks(name, kinds, tmp_path):
+    """Classifiers of full size in onnxruntime, on a small image."""
+    config = Path(__file__).parents[2] / f'configs/{name}.py'
+    model = lively(build_model(load_config(str(config))))
+    for key, value in model.named_parameters():
+        if key.endswith('.gamma'):  # 1e-6 would hide the blocks
+            torch.nn.init.uniform_(value, 0.5, 1)
+    save(dict(state_dict=model.state_dict()), tmp_path / 'net.pth')
+    path = tmp_path / 'net.onnx'
+    done = export_file(str(config), tmp_path / 'net.pth', path, (64,))
+    assert done.outputs == ['scores'] and max(done.inputs.values()) < 1e-5
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    assert {node.domain for node in nodes} == {''}
+    assert kinds <= {node.op_type for node in nodes}
+    # at a different input than the one that it was checked with
+    x = torch.randn(1, 3, 64, 64)
+    expected = network_of(config, tmp_path / 'net.pth')(x)
+    error = np.abs(run(path, x)[0] - expected.numpy()).max()
+    assert error < 1e-4 * expected.abs().max()
 
 
 ARCH = dict(channels=[8, 8], depths=[1, 1], kernel_sizes=[7, 5])

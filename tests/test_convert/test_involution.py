@@ -28,6 +28,50 @@ def test_classifiers(name, tmp_path):
         assert torch.equal(value, other.state_dict()[key]), key
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mask-rcnn_rednet-50_involution-fpn-head_8xb2-1x_coco',
+        'faster-rcnn_rednet-50_fpn_8xb2-1x_coco',
+        'retinanet_cednet-50_cvolution-fpn_8xb2-1x_coco',
+        'rednet-50_involution-fpn_4xb2-80k_cityscapes-512x1024',
+        'rednet-50_upernet_4xb2-80k_cityscapes-512x1024',
+    ],
+)
+def test_detectors_and_segmenters(name, tmp_path):
+    config = CONFIGS / f'{name}.py'
+    state = build_model(Config.fromfile(config)).state_dict()
+    src, dst = tmp_path / 'original.pth', tmp_path / 'ours.pth'
+    torch.save(dict(state_dict=state, meta=dict(epoch=12)), src)
+    report = convert_involution_file(src, dst, config)
+    assert len(report.renamed) == len(state) and not report.dropped
+    other = build_model(Config.fromfile(config), dst).state_dict()
+    assert all(torch.equal(value, other[key]) for key, value in state.items())
+    state.popitem()
+    torch.save(dict(state_dict=state), src)
+    with pytest.raises(CheckpointError, match='1 entries missing'):
+        convert_involution_file(src, dst, config)
+
+
+def test_backbone_of_a_classifier(run_tool, tmp_path):
+    """What detectors and segmenters start from."""
+    cfg = Config.fromfile(CONFIGS / 'rednet-50_64xb32_in1k.py')
+    cfg.model.backbone.stem_kernel_size = 7
+    state = build_model(cfg).state_dict()
+    src, dst = tmp_path / 'original.pth', tmp_path / 'ours.pth'
+    torch.save(dict(state_dict=state), src)
+    config = CONFIGS / 'faster-rcnn_rednet-50_involution-fpn_8xb2-1x_coco.py'
+    tool = 'model_converters/involution_to_mm.py'
+    out = run_tool(tool, src, dst, '--config', config).stdout
+    assert 'head.fc.weight, head.fc.bias dropped' in out
+    detector = Config.fromfile(config)
+    detector.model.backbone.init_cfg.checkpoint = str(dst)
+    backbone = build_model(detector, part='backbone')
+    backbone.init_weights()
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, state[f'backbone.{key}']), key
+
+
 def test_stem_of_another_size_is_named(tmp_path):
     config = CONFIGS / 'rednet-26_64xb32_in1k.py'
     cfg = Config.fromfile(config)

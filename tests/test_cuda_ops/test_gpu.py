@@ -107,7 +107,7 @@ def call(x, weight, bias=None):
         (lambda x, w, b: (x, w[0], b), 'weight must be'),
         (lambda x, w, b: (x, w, b[:, None]), 'bias must have shape'),
         (lambda x, w, b: (x, w, b.half()), "bias must have the input's dtype"),
-        (lambda x, w, b: (x.mT, w, b), 'must be contiguous'),
+        (lambda x, w, b: (x.mT, w, b), 'must be contiguous'),  # nor channels-last
     ],
 )
 def test_operators_check_by_themselves(change, message):
@@ -139,11 +139,28 @@ def test_strides(dtype, name):
     x, weight, bias, grad = make((3, 5, 12, 16, 13, 13), dtype)
     expected = run(x, weight, bias, grad)
     actual = run(layouts(x)[name], weight, bias, layouts(grad)[name])
+    if name == 'channels_last':  # the format of the input is kept
+        assert all(
+            t.is_contiguous(memory_format=torch.channels_last) for t in actual[:2]
+        )
     assert all(torch.equal(a, e) for a, e in zip(actual[:3], expected[:3]))
     # torch's sum, whose order depends on the strides
     assert_close(
         actual[3], expected[3].double(), TOLERANCES['depthwise_conv2d'][dtype][2]
     )
+
+
+@pytest.mark.parametrize('dtype', DTYPES, ids=str)
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+def test_channels_last(shape, dtype):
+    x, weight, bias, grad = make(shape, dtype)
+    if not x.numel():
+        pytest.skip('no maps')
+    expected = run(x, weight, bias, grad)
+    last = [t.contiguous(memory_format=torch.channels_last) for t in (x, grad)]
+    for first, second in ((last[0], last[1]), (last[0], grad), (x, last[1])):
+        actual = run(first, weight, bias, second)
+        assert all(torch.equal(a, e) for a, e in zip(actual[:3], expected[:3]))
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)

@@ -20,7 +20,7 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 SHAPES = [
     (1, 1, 1, 1, 1, 1),
     (2, 8, 7, 7, 7, 1),
-    (40, 2, 7, 7, 13, 1),  # several images a block
+    (40, 2, 7, 7, 13, 1),  # several images per block
     (9, 4, 14, 14, 31, 1),  # map smaller than the kernel
     (1, 9, 28, 28, 31, 1),
     (1, 8, 56, 56, 31, 1),
@@ -176,7 +176,7 @@ MISTAKES = [
     ('dropped taps get a gradient', KERNEL, '«pixel < 0» ? 0.f :', 'false'),
 ]  # fmt: skip
 
-# Several jobs and images a block, a stride, channels-last maps in several passes.
+# Several jobs and images per block, a stride, channels-last maps in several passes.
 HARD = [
     ((9, 8, 17, 14, 31, 1), torch.bfloat16, False),
     ((9, 8, 17, 14, 31, 1), torch.float32, False),

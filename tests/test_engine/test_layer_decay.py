@@ -1,9 +1,21 @@
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
 from torch import nn
 
+from smpconv_mm.convert import convert_oriented1d
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.models import SMPNet
+
+ROOT = Path(__file__).parents[2]
+ORIENTED = {
+    'layer_wise': 'cascade-mask-rcnn_convnext-1d-{}_fpn_8xb2-3x_coco.py',
+    'stage_wise': 'convnext-1d-{}_upernet_4xb4-160k_ade20k-512x512.py',
+}
 
 ARCH = dict(channels=[8, 16, 24], depths=[2, 1, 3], kernel_sizes=[7, 5, 5])
 
@@ -99,3 +111,39 @@ def test_a_classifier_of_mmpretrain():
 def test_a_backbone_that_does_not_tell():
     with pytest.raises(NotImplementedError, match='get_layer_depth'):
         wrap(Detector(nn.Conv2d(3, 24, 1)))
+
+
+@pytest.mark.parametrize('arch', ['tiny', 'base'])
+@pytest.mark.parametrize('kind', ORIENTED)
+def test_the_original_program(arch, kind):
+    """Rates and decays of ConvNeXt-1D in a detector and in a segmenter."""
+    data = torch.load(
+        ROOT / 'tests/golden/oriented1d/layer_decay.pt', weights_only=True
+    )
+    data = data[f'{arch}_1d_{kind}']
+    cfg = load_config(str(ROOT / 'configs/oriented1d' / ORIENTED[kind].format(arch)))
+    init_default_scope(cfg.default_scope)
+    model = build_model(cfg)
+    base = cfg.optim_wrapper.optimizer
+    assert base.weight_decay == data['base_wd']
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {
+        names[id(p)]: (group['lr'] / base.lr, group['weight_decay'])
+        for group in groups
+        for p in group['params']
+    }
+    prefix = 'backbone.'
+    table = data['table']
+    original = {n.removeprefix(prefix): n for n in table if n.startswith(prefix)}
+    _, report = convert_oriented1d(
+        dict.fromkeys(original, torch.zeros(1)), classifier=False
+    )
+    expected = {
+        new: pytest.approx(table[original[old]][1:])
+        for old, new in report.renamed.items()
+        if not old.endswith('theta')  # no parameter here
+    }
+    assert {n: v for n, v in found.items() if n.startswith(prefix)} == expected
+    rest = {scale for n, (scale, _) in found.items() if not n.startswith(prefix)}
+    assert rest == {1.0}

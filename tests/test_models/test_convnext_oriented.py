@@ -2,6 +2,7 @@ import pytest
 import torch
 from tolerances import assert_close
 
+from smpconv_mm.apis.complexity import measure
 from smpconv_mm.layers import OrientedConv2d, switch_to_deploy
 from smpconv_mm.models import OrientedConvNeXt
 
@@ -27,6 +28,18 @@ BACKBONE = {
     ('base', '1dpp'): 88_911_232,
     ('base', '2dpp'): 89_508_224,
 }
+# multiply-adds of classifiers at 224 x 224 as the authors count, in 1e9: each number
+# that a norm of a channels-last map returns counts 5
+FLOPS = {
+    ('tiny', '2d'): 4.466,
+    ('tiny', '1d'): 4.480,
+    ('tiny', '1dpp'): 4.695,
+    ('tiny', '2dpp'): 4.732,
+    ('base', '2d'): 15.378,
+    ('base', '1d'): 15.348,
+    ('base', '1dpp'): 15.836,
+    ('base', '2dpp'): 15.957,
+}
 SMALL = dict(depths=[1, 2, 1, 1], channels=[8, 16, 16, 24])
 VARIANTS = ['1d', '1dpp', '2d', '2dpp']
 
@@ -44,6 +57,19 @@ def test_number_of_parameters(arch, variant):
     head = 1000 * (net.channels[-1] + 1)
     count = sum(p.numel() for p in net.parameters())
     assert count + head == PARAMETERS[arch, variant]
+
+
+@pytest.mark.parametrize('arch, variant', FLOPS)
+def test_number_of_operations(arch, variant):
+    net = OrientedConvNeXt(arch, variant)
+    sides = (56, 28, 14, 7)
+    blocks = zip(net.depths, net.channels, sides)
+    normed = sum(depth * channels * side**2 for depth, channels, side in blocks)
+    if variant.startswith('1d'):  # the stem is channels-last, too
+        normed += 64 * (112**2 + 56**2) + net.channels[0] * 56**2
+    head = 1000 * net.channels[-1]
+    found = measure(net, (3, 224, 224)).total + head + 5 * normed
+    assert round(found / 1e9, 3) == FLOPS[arch, variant]
 
 
 @pytest.mark.parametrize('arch, variant', BACKBONE)

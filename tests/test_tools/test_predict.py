@@ -169,11 +169,14 @@ def test_mistakes_in_configs_and_checkpoints(run_tool, made, tmp_path):
     other = root / 'smpnet-micro_1xb64_digits.py'
     assert 'does not fit the model' in fails(other, checkpoint)
     sequences = root / 'smp-tcn_1xb64_digits.py'
-    assert 'is of sequences, not of images' in fails(sequences, checkpoint)
+    model = build_model(load_config(str(sequences)))
+    save(dict(state_dict=model.state_dict()), tmp_path / 'tcn.pth')
+    said = fails(sequences, tmp_path / 'tcn.pth')
+    assert 'is of sequences, not of images' in said
     state = torch.load(checkpoint)['state_dict']
     state['head.fc.weight'].fill_(torch.nan)
     save(dict(state_dict=state, meta=None), tmp_path / 'nan.pth')
-    assert 'weights are broken' in fails(config, tmp_path / 'nan.pth')
+    assert 'head.fc.weight is not finite' in fails(config, tmp_path / 'nan.pth')
 
 
 def test_names_of_images(tmp_path):

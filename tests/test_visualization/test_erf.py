@@ -1,8 +1,14 @@
+from pathlib import Path
+
 import pytest
 import torch
+from original_weights import original_weight, original_weights
+from tolerances import assert_close
 from torch import nn
 
+from smpconv_mm.convert import convert_oriented1d
 from smpconv_mm.errors import UsageError
+from smpconv_mm.models import OrientedConvNeXt
 from smpconv_mm.visualization.erf import (
     area_ratios,
     contributions,
@@ -83,3 +89,26 @@ def test_labels_of_squares_are_beside_the_picture():
     assert texts == ['20% within 15x15', '30% within 19x19', '50% within 23x23']
     assert len(axis.patches) == len(texts) and not axis.texts
     assert 'log10(field + 1)' in bar.get_ylabel()
+
+
+def test_the_original_program():
+    """A small ConvNeXt-1D and two images; maps, squares and their areas."""
+    path = Path(__file__).parents[1] / 'golden/oriented1d/erf_mini_1d.pt'
+    data = torch.load(path, weights_only=True)
+    weights, _ = convert_oriented1d(original_weights(data['keys'], data['theta']))
+    meta = data['meta']
+    arch = dict(depths=meta['depths'], channels=meta['dims'])
+    net = OrientedConvNeXt(arch, '1d', stem_channels=meta['stem_dim1']).double()
+    prefix = 'backbone.'
+    net.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in weights.items() if prefix in k}
+    )
+    images = [original_weight(name, (1, 3, 64, 64)) for name in data['inputs']]
+    for image, expected in zip(images, data['maps']):
+        assert_close(receptive_field(net, [image], 'stages.3'), expected, 1e-12)
+    field = receptive_field(net, images, 'stages.3')
+    assert_close(field, data['average'], 1e-12)
+    assert_close(contributions(field), data['scaled'], 1e-12)
+    for area in area_ratios(field):
+        expected = data['rectangles'][area.threshold]
+        assert (area.side, area.ratio) == (expected or (None, None))

@@ -8,12 +8,25 @@ from torch import nn
 
 from smpconv_mm.datasets import Digits
 from smpconv_mm.errors import UsageError
-from smpconv_mm.layers import SMPConv1d, SMPConv2d, SMPConv3d, switch_to_deploy
+from smpconv_mm.layers import (
+    CKConv2d,
+    FlexConv1d,
+    FlexConv2d,
+    FlexConv3d,
+    OrientedConv2d,
+    SMPConv1d,
+    SMPConv2d,
+    SMPConv3d,
+    switch_to_deploy,
+)
+from smpconv_mm.models import OrientedConvNeXt
 from smpconv_mm.visualization import (
     draw_confusion,
     draw_curves,
+    draw_kernel_sizes,
     draw_kernels,
     draw_samples,
+    draw_size_growth,
     draw_trajectories,
     read_scalars,
     save_figure,
@@ -25,6 +38,11 @@ def pixels(figure, path):
     return np.asarray(Image.open(path).convert('RGB'))
 
 
+def panels(figure):
+    """Its axes without the colour bars."""
+    return [axis for axis in figure.axes if axis.get_label() != '<colorbar>']
+
+
 def test_kernels_of_all_dimensions(tmp_path):
     net = nn.Sequential(
         SMPConv1d(3, 4, 20, causal=True),
@@ -34,7 +52,7 @@ def test_kernels_of_all_dimensions(tmp_path):
     )
     figure = draw_kernels(net, channels=3)
     bars = [axis for axis in figure.axes if axis.get_label() == '<colorbar>']
-    assert len(figure.axes) - len(bars) == 4 * 4
+    assert len(panels(figure)) == 4 * 4
     # points of the 2-D kernels, and the taps of all images
     named = [axis.get_ylabel() for axis in bars]
     assert named.count('mean weight of a point') == 2
@@ -42,9 +60,9 @@ def test_kernels_of_all_dimensions(tmp_path):
     line = figure.axes[1]
     assert (line.get_xlabel(), line.get_ylabel()) == ('tap', 'weight of a tap')
     assert pixels(figure, tmp_path / 'kernels.png').std() > 5
-    few = draw_kernels(net, max_layers=2, channels=3).axes
-    assert len([axis for axis in few if axis.get_label() != '<colorbar>']) == 2 * 4
-    with pytest.raises(ValueError, match='no SMP kernels'):
+    few = draw_kernels(net, max_layers=2, channels=3)
+    assert len(panels(few)) == 2 * 4
+    with pytest.raises(ValueError, match='no kernels of points'):
         draw_kernels(switch_to_deploy(net))
 
 
@@ -59,6 +77,77 @@ def test_kernel_picture_has_the_kernels_orientation():
     )
     image = kernel.images[0].get_array()
     assert np.unravel_index(abs(image).argmax(), image.shape) == (7, 6)
+
+
+def test_masks_and_crops(tmp_path):
+    net = nn.Sequential(
+        FlexConv1d(3, 4, 20, causal=True),
+        FlexConv2d(2, 3, (33, 17)),
+        FlexConv3d(1, 2, 9),
+        CKConv2d(1, 2, 5),
+    )
+    figure = draw_kernels(net, channels=2)
+    assert len(panels(figure)) == 4 * 3
+    mask, kernel = panels(figure)[3:5]
+    assert mask.images[0].get_array().shape == (33, 17)
+    assert kernel.images[0].get_array().shape == (5, 3)
+    frame = mask.patches[0]
+    assert frame.get_xy() == (6.5, 13.5)
+    assert (frame.get_width(), frame.get_height()) == (3, 5)
+    assert pixels(figure, tmp_path / 'kernels.png').std() > 5
+
+
+def test_learned_sizes(tmp_path):
+    net = nn.Sequential(FlexConv2d(2, 3, 33), FlexConv2d(3, 3, (33, 65), mask_init=0.2))
+    axis = draw_kernel_sizes(net).axes[0]
+    assert [bar.get_height() for bar in axis.patches] == [5, 13, 5, 27]
+    with pytest.raises(ValueError, match='no kernels of learned size'):
+        draw_kernel_sizes(nn.Sequential(CKConv2d(1, 2, 5)))
+    sizes = {'0.kernel': [(5, 5), (7, 5)], '1.kernel': [(13, 27), (13, 25)]}
+    figure = draw_size_growth([0, 3], sizes, dict.fromkeys(sizes, (33, 65)))
+    lines = [line.get_ydata() for line in figure.axes[0].lines]
+    assert [list(map(int, line)) for line in lines[:4]] == [
+        [5, 7],
+        [5, 5],
+        [13, 13],
+        [27, 25],
+    ]
+    assert pixels(figure, tmp_path / 'sizes.png').std() > 5
+    with pytest.raises(ValueError, match='names no kernel'):
+        draw_size_growth([], {}, {})
+
+
+def test_lines_of_oriented_kernels(tmp_path):
+    """A tap lies where the operation puts it, in the frame and in the kernel."""
+    angle = [0.0, np.pi / 2]  # to the right, upwards
+    conv = OrientedConv2d(2, 2, 9, groups=2, angle=angle, padding=4)
+    with torch.no_grad():
+        conv.kernel.weight[:] = 0
+        conv.kernel.weight[..., -1] = 1
+    lines, *kernels = panels(draw_kernels(conv, channels=2))
+    (taps,) = lines.collections
+    largest = taps.get_offsets()[taps.get_array() == 1]
+    assert sorted(largest.tolist()) == [[0, -4], [4, 0]]  # x, y downwards
+    places = [np.argwhere(axis.images[0].get_array() == 1) for axis in kernels]
+    assert [p.tolist() for p in places] == [[[4, 8]], [[0, 4]]]
+    assert [axis.get_title() for axis in kernels] == ['kernel 0, 0°', 'kernel 1, 90°']
+
+
+def test_directions_of_a_stage(tmp_path):
+    net = OrientedConvNeXt(dict(depths=[2, 1], channels=[16, 24]), '1dpp')
+    figure = draw_kernels(net, channels=8, layer='stages.0')
+    assert len(panels(figure)) == 4 * 9  # two layers in each of two blocks
+    angles = [
+        a.get_title().split(', ')[1] for a in figure.axes if ', ' in a.get_title()
+    ]
+    even = ['0°', '22.5°', '45°', '67.5°', '90°', '112.5°', '135°', '157.5°']
+    assert angles == 2 * even + 2 * (even[4:] + even[:4])
+    assert pixels(figure, tmp_path / 'stage.png').std() > 5
+    # the residual, 1 at the centre, would hide the weights
+    middle = panels(figure)[10].images[0].get_array()
+    assert abs(middle).max() < 0.9
+    with pytest.raises(ValueError, match="'stages.7' has no kernels.*downsample"):
+        draw_kernels(net, layer='stages.7')
 
 
 def scalars(folder, records):

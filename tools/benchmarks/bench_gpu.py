@@ -38,6 +38,13 @@ def ceilings(rows, timer):
     target = torch.empty_like(source)
     took = timer.cold(lambda: target.copy_(source))
     rows.add('ceilings', what='copy', cold=took, TB_s=2 * source.numel() / took / 1e6)
+    for dtype, (channels, side, _) in product(DTYPES, STAGES):  # floors of a pass
+        source = gpu.make(64, channels, side, 1, dtype)[0]
+        target = torch.empty_like(source)
+        size = source.numel() * source.element_size()
+        took = timer.cold(lambda: target.copy_(source))  # noqa: B023
+        what = f'copy of a map, {channels} x {side} x {side}, {dtype_name(dtype)}'
+        rows.add('ceilings', what=what, cold=took, TB_s=2 * size / took / 1e6)
     for what, dtype, tf32 in (
         ('bfloat16', torch.bfloat16, False),
         ('tf32', torch.float32, True),

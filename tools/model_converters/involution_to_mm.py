@@ -1,7 +1,8 @@
 """Convert a checkpoint of the involution or C-volution repository into ours.
 
-Classifiers, detectors and segmenters; the config says which model it is. The stem of
-a published classifier has 3x3 kernels, that of a detector or segmenter 7x7.
+Classifiers, detectors and segmenters; the config says which model it is. A classifier
+with the config of a detector or segmenter becomes the backbone that it starts from. The
+stem of a published classifier has 3x3 kernels, that of a detector or segmenter 7x7.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ def main(argv: list[str] | None = None) -> None:
         report = convert_involution_file(args.src, args.dst, args.config)
     if args.keys:
         print(*(f'{old} -> {new}' for old, new in report.renamed.items()), sep='\n')
+    dropped = ', '.join(report.dropped) or 'nothing'
     print(
-        f'{args.src}: {len(report.renamed)} entries converted, none dropped, none '
+        f'{args.src}: {len(report.renamed)} entries converted, {dropped} dropped, none '
         f'unknown; loads strictly into {args.config}. Written to {args.dst}'
     )
 

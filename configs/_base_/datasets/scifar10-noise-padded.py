@@ -1,4 +1,4 @@
-# CIFAR-10, a row of 96 values a step, 32 steps, then noise up to 1000 steps.
+# CIFAR-10, a row of 96 values per step, 32 steps, then noise up to 1000 steps.
 _base_ = './cifar10.py'
 data_preprocessor = dict(_delete_=True, num_classes=10)
 

@@ -1,4 +1,4 @@
-# Thirty epochs of data of any size. The learning rate is that of 64 images a step
+# Thirty epochs of data of any size. The learning rate is that of 64 images per step
 # and follows the batch that is used; warm-up and cosine are counted in epochs.
 _base_ = './adamw.py'
 

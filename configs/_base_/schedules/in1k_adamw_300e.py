@@ -1,4 +1,4 @@
-# The published recipe: AdamW at 4e-3 for 2048 images a step, ten epochs of
+# The published recipe: AdamW at 4e-3 for 2048 images per step, ten epochs of
 # warm-up from 0, then half a cosine to 1e-6. float32 throughout, no clipping.
 _base_ = './adamw.py'
 

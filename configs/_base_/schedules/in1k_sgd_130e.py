@@ -1,4 +1,4 @@
-# The published recipe of RedNet: SGD at 0.8 for 2048 images a step, five epochs
+# The published recipe of RedNet: SGD at 0.8 for 2048 images per step, five epochs
 # (3130 steps) of warm-up from a quarter, the cosine set once an epoch.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.8, momentum=0.9, nesterov=True, weight_decay=1e-4)

@@ -19,13 +19,15 @@ namespace smpconv_mm {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+// Contiguous, or with the strides given.
 inline Tensor empty(const Tensor& like, ScalarType type,
-                    std::initializer_list<int64_t> sizes) {
+                    std::initializer_list<int64_t> sizes,
+                    std::initializer_list<int64_t> given = {}) {
   int64_t strides[8], stride = 1;
   for (size_t d = sizes.size(); d-- > 0; stride *= sizes.begin()[d]) strides[d] = stride;
   AtenTensorHandle made;
   TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-      int64_t(sizes.size()), sizes.begin(), strides,
+      int64_t(sizes.size()), sizes.begin(), given.size() ? given.begin() : strides,
       torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)),
       aoti_torch_device_type_cuda(), like.get_device_index(), &made));
   return Tensor(made);
@@ -57,9 +59,13 @@ const T* data(const std::optional<Tensor>& tensor) {
   return tensor ? data<T>(*tensor) : nullptr;
 }
 
+inline void check_on_gpu(const char* op, const Tensor& input) {
+  STD_TORCH_CHECK(input.is_cuda(), op, ": the input must be on a GPU, as other tensors are");
+}
+
 // The first tensor of an operator: its rank, its device, sides that an int holds.
 inline void check_input(const char* op, const Tensor& input, int64_t rank) {
-  STD_TORCH_CHECK(input.is_cuda(), op, ": the input must be on a GPU, as other tensors are");
+  check_on_gpu(op, input);
   STD_TORCH_CHECK(input.dim() == rank && input.is_contiguous(), op,
                   ": the input must be contiguous, of ", rank, " dimensions, got ",
                   input.dim());

@@ -1,9 +1,21 @@
 """Backbones: each returns a tuple of feature maps."""
 
+from .convnext_dcls import DCLSConvNeXt
 from .convnext_oriented import OrientedConvNeXt
+from .flexnet import FlexNet, FlexTCN
 from .rednet import CedNet, RedNet
 from .smp_resnet import SMPResNet
 from .smp_tcn import SMPTCN
 from .smpnet import SMPNet
 
-__all__ = ['CedNet', 'OrientedConvNeXt', 'RedNet', 'SMPTCN', 'SMPNet', 'SMPResNet']
+__all__ = [
+    'CedNet',
+    'DCLSConvNeXt',
+    'FlexNet',
+    'FlexTCN',
+    'OrientedConvNeXt',
+    'RedNet',
+    'SMPNet',
+    'SMPResNet',
+    'SMPTCN',
+]

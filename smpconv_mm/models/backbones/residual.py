@@ -116,7 +116,7 @@ class ResidualBackbone(Backbone):
         widths = channels if stem_channels is None else (stem_channels, *channels)
         if not channels or any(not isinstance(c, int) or c < 1 for c in widths):
             raise ValueError(
-                f'channels must be positive integers, one a block, got {widths}'
+                f'channels must be positive integers, one per block, got {widths}'
             )
         super().__init__(in_channels, len(channels), ndim=ndim, **kwargs)
         small = 1 if small_kernel_size is None else small_kernel_size

@@ -1,5 +1,6 @@
-"""Necks that mmpretrain lacks."""
+"""Necks that mmpretrain, mmdet and mmseg lack."""
 
+from .involution_fpn import InvolutionFPN
 from .last_time_step import LastTimeStep
 
-__all__ = ['LastTimeStep']
+__all__ = ['InvolutionFPN', 'LastTimeStep']

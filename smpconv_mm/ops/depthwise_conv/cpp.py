@@ -16,7 +16,6 @@ class Cpp(OwnKernels):
 
     name = 'cpp'
     needs = 'the CPU, the compiled operations of cuda_ops/'
-    memory_format = torch.channels_last
 
     def unsupported(self, input, weight, bias) -> str | None:
         """Return the reason, see :class:`.Backend`."""

@@ -64,9 +64,7 @@ class Cuda(OwnKernels):
             return reason
         if max(weight.shape[2:]) < _LEAST_TAPS:
             return f'it is made for kernel sides from {_LEAST_TAPS} on'
-        channels_last = not input.is_contiguous() and input.is_contiguous(
-            memory_format=torch.channels_last
-        )
+        channels_last = self.memory_format(input) == torch.channels_last
         training = torch.is_grad_enabled() and (
             input.requires_grad or weight.requires_grad
         )
@@ -81,15 +79,25 @@ class Cuda(OwnKernels):
             return super().run(input, weight, bias)
         return self.conv(input, weight, bias, False)
 
+    def memory_format(self, input):
+        """Return channels-last for maps in it, see :class:`OwnKernels`."""
+        if not input.is_contiguous():
+            if input.is_contiguous(memory_format=torch.channels_last):
+                return torch.channels_last
+        return torch.contiguous_format
+
     def conv(self, input, weight, bias, flip) -> Tensor:
-        """Convolve contiguous maps."""
+        """Convolve; maps in channels-last are turned by a fast kernel, and back."""
         bias = None if bias is None else bias.contiguous()
         return torch.ops.smpconv_mm_ext.depthwise_conv2d(
-            input.contiguous(), weight.contiguous(), bias, flip
+            self._dense(input), weight.contiguous(), bias, flip
         )
 
     def weight_gradient(self, input, grad, kh, kw) -> Tensor:
         """Return the gradient of the kernel."""
         return torch.ops.smpconv_mm_ext.depthwise_conv2d_weight(
-            input.contiguous(), grad.contiguous(), kh, kw
+            self._dense(input), self._dense(grad), kh, kw
         )
+
+    def _dense(self, maps: Tensor) -> Tensor:
+        return maps.contiguous(memory_format=self.memory_format(maps))

@@ -21,7 +21,6 @@ class OneDNN(OwnKernels):
 
     name = 'onednn'
     needs = 'the CPU, oneDNN, no float64'
-    memory_format = torch.channels_last
 
     def unsupported(self, input, weight, bias) -> str | None:
         """Return the reason, see :class:`.Backend`."""

@@ -21,7 +21,6 @@ class OneDNNCpp(OwnKernels):
 
     name = 'onednn+cpp'
     needs = 'the CPU, oneDNN, the compiled operations, no float64'
-    memory_format = torch.channels_last
 
     def __init__(self) -> None:
         self.onednn, self.cpp = OneDNN(), Cpp()

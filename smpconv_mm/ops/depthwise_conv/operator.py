@@ -44,7 +44,7 @@ def depthwise_conv2d(
 
     Returns:
         Tensor: Shape (N, C, H, W). On the CPU its memory format is
-        ``torch.channels_last``.
+        ``torch.channels_last``, by the CUDA kernels that of the input.
 
     Raises:
         ValueError: If a shape is wrong.
@@ -59,13 +59,11 @@ def depthwise_conv2d(
 
 
 class OwnKernels(OperatorBackend):
-    """A backend that computes the two operators.
+    """A backend that computes the two operators."""
 
-    Attributes:
-        memory_format (torch.memory_format): Of the maps that :meth:`conv` returns.
-    """
-
-    memory_format = torch.contiguous_format
+    def memory_format(self, input: Tensor) -> torch.memory_format:
+        """Memory format of what :meth:`conv` returns for an input."""
+        return torch.channels_last
 
     def conv(
         self, input: Tensor, weight: Tensor, bias: Tensor | None, flip: bool
@@ -105,7 +103,7 @@ def weight_operator(input, grad, kh, kw, backend):
 
 @conv_operator.register_fake
 def _(input, weight, bias, flip, backend):
-    layout = find('depthwise_conv2d', backend).memory_format
+    layout = find('depthwise_conv2d', backend).memory_format(input)
     return torch.empty_like(input, memory_format=layout)
 
 

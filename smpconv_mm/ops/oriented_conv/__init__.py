@@ -1,4 +1,4 @@
-"""Depthwise 2-D convolution whose kernels are lines, one direction a channel.
+"""Depthwise 2-D convolution whose kernels are lines, one direction per channel.
 
 ``operator.py`` holds the public function and all that is written once; every other
 file is a backend, named after it.

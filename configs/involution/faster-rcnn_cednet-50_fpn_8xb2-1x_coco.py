@@ -1,0 +1,8 @@
+_base_ = './faster-rcnn_rednet-50_fpn_8xb2-1x_coco.py'
+
+model = dict(
+    backbone=dict(
+        type='smpconv_mm.CedNet',
+        init_cfg=dict(checkpoint='checkpoints/cednet-50_in1k.pth'),
+    )
+)

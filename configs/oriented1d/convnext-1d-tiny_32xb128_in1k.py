@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/convnext-1d-tiny.py',
+    'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
+    '../_base_/schedules/convnext_adamw_300e.py',
+    '../_base_/default_runtime.py',
+]
+
+train_dataloader = dict(batch_size=128)

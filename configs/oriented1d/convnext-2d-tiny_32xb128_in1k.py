@@ -1,0 +1,3 @@
+_base_ = './convnext-1d-tiny_32xb128_in1k.py'
+
+model = dict(backbone=dict(variant='2d'))
