@@ -285,8 +285,9 @@ def check_finite(state_dict: Mapping, path: str | Path) -> None:
     bad = not_finite(state_dict)
     if bad:
         raise CheckpointError(
-            f'checkpoint {path}: {bad[0]} is not finite, nor are {len(bad) - 1} other '
-            'entries; its training diverged. Take an earlier checkpoint'
+            f'checkpoint {path}: {bad[0]} is not finite'
+            + f', nor are {len(bad) - 1} other entries' * (len(bad) > 1)
+            + '; its training diverged. Take an earlier checkpoint'
         )
 
 
