@@ -2,6 +2,7 @@
 
 from .curves import draw_curves, read_scalars
 from .figures import picture_path, save_figure
+from .input_kernels import draw_input_kernels
 from .kernel_sizes import draw_kernel_sizes, draw_size_growth
 from .kernels import draw_kernels, short_name
 from .samples import draw_annotated, draw_confusion, draw_samples
@@ -12,6 +13,7 @@ __all__ = [
     'draw_confusion',
     'draw_curves',
     'draw_kernel_sizes',
+    'draw_input_kernels',
     'draw_kernels',
     'draw_samples',
     'draw_size_growth',

@@ -50,24 +50,9 @@ def draw_kernels(
     Raises:
         ValueError: If the model has no such kernels (deploy form), or the layer none.
     """
-    drawn = (SMPKernel, OrientedKernel, CKKernel)
-    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, drawn)]
-    if not layers:
-        raise ValueError(
-            f'{type(model).__name__} has no kernels of points, lines or networks to '
-            'draw; a deploy form has none, give the training form'
-        )
-    if layer is not None:
-        names = [short_name(name) for name, _ in layers]
-        layers = [
-            found
-            for found, name in zip(layers, names)
-            if f'{name}.'.startswith(f'{layer}.')
-        ]
-        if not layers:
-            raise ValueError(
-                f'{layer!r} has no kernels to draw; layers that do are {names[:3]} ...'
-            )
+    kinds = (SMPKernel, OrientedKernel, CKKernel)
+    what = 'kernels of points, lines or networks'
+    layers = layers_inside(model, kinds, layer, what)
     rows = np.unique(np.linspace(0, len(layers) - 1, max_layers).round().astype(int))
     figure = Figure(
         figsize=(2.1 * (channels + 1), 2.3 * len(rows)), layout='constrained'
@@ -116,6 +101,39 @@ def _name(axis: Axes, x: str, y: str) -> None:
     axis.set_xlabel(x, fontsize=6, labelpad=1)
     axis.set_ylabel(y, fontsize=6, labelpad=1)
     axis.tick_params(labelsize=6)
+
+
+def layers_inside(
+    model: nn.Module, kinds: tuple[type, ...], layer: str | None, what: str
+) -> list[tuple[str, nn.Module]]:
+    """Find the layers of some kinds, of the whole model or inside of one layer.
+
+    Args:
+        model (nn.Module): Any network.
+        kinds (tuple[type, ...]): Classes of the layers.
+        layer (str, optional): A layer, or the first parts of a layer's name.
+        what (str): What the kinds are called, for messages.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, kinds)]
+    if not layers:
+        raise ValueError(
+            f'{type(model).__name__} has no {what} to draw; a deploy form has none, '
+            'give the training form'
+        )
+    names = [short_name(name) for name, _ in layers]
+    found = [
+        pair
+        for pair, name in zip(layers, names)
+        if layer is None or f'{name}.'.startswith(f'{layer}.')
+    ]
+    if not found:
+        raise ValueError(
+            f'{layer!r} has no kernels to draw; layers that do are {names[:3]} ...'
+        )
+    return found
 
 
 def short_name(name: str) -> str:

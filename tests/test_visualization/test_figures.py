@@ -10,9 +10,11 @@ from smpconv_mm.datasets import Digits
 from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import (
     CKConv2d,
+    CVolution2d,
     FlexConv1d,
     FlexConv2d,
     FlexConv3d,
+    Involution2d,
     OrientedConv2d,
     SMPConv1d,
     SMPConv2d,
@@ -23,6 +25,7 @@ from smpconv_mm.models import OrientedConvNeXt
 from smpconv_mm.visualization import (
     draw_confusion,
     draw_curves,
+    draw_input_kernels,
     draw_kernel_sizes,
     draw_kernels,
     draw_samples,
@@ -148,6 +151,35 @@ def test_directions_of_a_stage(tmp_path):
     assert abs(middle).max() < 0.9
     with pytest.raises(ValueError, match="'stages.7' has no kernels.*downsample"):
         draw_kernels(net, layer='stages.7')
+
+
+def test_kernels_that_depend_on_the_image(tmp_path):
+    """Each kernel over its place, and the maps of their numbers."""
+    torch.manual_seed(0)
+    net = nn.Sequential(Involution2d(32, 3), nn.ReLU(), CVolution2d(32, 5, 2))
+    x, picture = torch.randn(1, 32, 8, 12), np.random.rand(16, 24, 3)
+    figure = draw_input_kernels(net, x, picture, groups=2, places=4)
+    panels = [axis for axis in figure.axes if axis.get_title() or axis.images]
+    over, energy, *sums = panels[:4]
+    kernels = net.eval()[0].make_kernels(x)[0].detach()
+    drawn = over.images[1:]
+    assert len(drawn) == 4 * 4
+    row, column = 5, 4  # the place of the tenth kernel
+    assert np.allclose(drawn[9].get_array(), kernels[0, :, :, row, column])
+    left, right, bottom, top = drawn[9].get_extent()
+    assert (left + right) / 2 == 2 * (column + 0.5)  # a place is two pixels wide
+    assert (bottom + top) / 2 == 2 * (row + 0.5)
+    assert np.allclose(
+        energy.images[0].get_array(), kernels.square().sum((1, 2)).mean(0)
+    )
+    assert [axis.get_title() for axis in sums] == ['sum, group 0', 'sum, group 1']
+    assert np.allclose(sums[1].images[0].get_array(), kernels[1].sum((0, 1)))
+    assert panels[4].get_title(loc='left') == '2\nkernels 5x5 for 4x6 places'
+    assert pixels(figure, tmp_path / 'kernels.png').std() > 5
+    few = draw_input_kernels(net, x, picture, groups=1, layer='2')
+    assert len([axis for axis in few.axes if axis.get_title() == 'energy']) == 1
+    with pytest.raises(ValueError, match='has no involutions to draw'):
+        draw_input_kernels(nn.Conv2d(32, 1, 1), x, picture)
 
 
 def scalars(folder, records):

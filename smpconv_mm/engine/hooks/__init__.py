@@ -7,6 +7,7 @@ from .epoch_seed_hook import EpochSeedHook
 from .finite_guard_hook import FiniteGuardHook
 from .kernel_size_hook import KernelSizeHook
 from .label_guard_hook import LabelGuardHook
+from .overflow_hook import OverflowHook
 from .point_tracking_hook import PointTrackingHook
 from .validate_first_hook import ValidateFirstHook
 
@@ -18,6 +19,7 @@ __all__ = [
     'KernelSizeHook',
     'FiniteGuardHook',
     'LabelGuardHook',
+    'OverflowHook',
     'PointTrackingHook',
     'ValidateFirstHook',
 ]
