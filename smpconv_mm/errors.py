@@ -77,6 +77,11 @@ def _in_plain_words(error: Exception) -> str | None:
         if frame.f_code.co_name == '_serialize_data' and 'concatenate' in text:
             return _empty_dataset(frame.f_locals['self'])
     innermost = frames[-1]
+    if (
+        isinstance(error, AssertionError)
+        and 'hooks' in Path(innermost.f_code.co_filename).parts
+    ):
+        return f'config: {text}'  # what a hook of OpenMMLab checks before training
     if Path(innermost.f_code.co_filename).is_relative_to(_PACKAGE):
         return text  # raised by this package, for the user to read
     return None

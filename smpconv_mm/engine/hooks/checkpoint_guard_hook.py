@@ -12,9 +12,11 @@ from smpconv_mm.checkpoint import (
     check_fits,
     check_part,
     check_resumable,
+    in_deploy_form,
     state_dict_of,
 )
 from smpconv_mm.errors import CheckpointError
+from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.registry import HOOKS
 
 
@@ -31,6 +33,8 @@ class CheckpointGuardHook(Hook):
       that fits; heads may be others;
     * weights must be finite, and the data those that the checkpoint was trained on:
       the same permutation of samples, and classes in the same order.
+
+    A test with a checkpoint in deploy form brings the model into that form.
 
     Args:
         ignore_mismatched_sizes (bool): Start a training from what fits of any
@@ -54,6 +58,13 @@ class CheckpointGuardHook(Hook):
         state_dict = state_dict_of(checkpoint)
         path = runner._load_from or runner.work_dir
         training = isinstance(runner._train_loop, BaseLoop)
+        if in_deploy_form(checkpoint):
+            if training:
+                raise CheckpointError(
+                    f'checkpoint {path} is in deploy form, which can be tested but not '
+                    'trained; take the one that it was made from'
+                )
+            switch_to_deploy(model)
         # of a sharded model, which holds flat pieces
         full_shapes = getattr(getattr(runner, 'strategy', None), 'full_shapes', None)
         adapted = {} if full_shapes else adapted_shapes(model, state_dict)
