@@ -375,12 +375,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    prefix, temporary = f'.{path.stem}-', None
     try:
+        handle, name = tempfile.mkstemp(path.suffix, prefix, path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
@@ -388,14 +387,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as error:  # say the name that is meant
+        if error.errno and Path(error.filename or prefix).name.startswith(prefix):
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            temporary.unlink(missing_ok=True)
 
 
 def save(checkpoint: dict, path: str | Path) -> None:
     """Write a checkpoint; never leaves a half-written file under ``path``."""
-    with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
+    # torch's own way of opening a file does not tell why it cannot be written
+    with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+        torch.save(checkpoint, file)
 
 
 def find_latest(work_dir: str | Path) -> Path | None:

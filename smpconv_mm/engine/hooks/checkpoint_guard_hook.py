@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
@@ -149,10 +151,11 @@ def _check_data(runner: Runner, checkpoint: dict, path) -> None:
         ours, theirs = (m.get('classes') for m in (metainfo, trained))
         if not ours or not theirs or list(ours) == list(theirs):
             continue
-        first = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), 0)
+        pairs = enumerate(zip_longest(ours, theirs))
+        i, (here, there) = next(pair for pair in pairs if len({*pair[1]}) > 1)
         differ = (
             f'checkpoint {path} was trained with other classes than those of the '
-            f'{phase} dataset: class {first} is {theirs[first]!r} there and {ours[first]!r} here'
+            f'{phase} dataset: class {i} is {there!r} there and {here!r} here'
         )
         if sorted(ours) == sorted(theirs):
             raise CheckpointError(f'{differ}; bring metainfo.classes into that order')
