@@ -67,6 +67,25 @@ def normalised(image: np.ndarray, size: int, preprocessor: dict) -> Tensor:
     return (x.clamp(0, 255) - mean) / std
 
 
+def as_shown(x: Tensor, preprocessor: dict) -> np.ndarray:
+    """Undo :func:`normalised`, for a picture.
+
+    Args:
+        x (Tensor): Normalised image (1, 1 or 3, H, W).
+        preprocessor (dict): ``data_preprocessor`` of the config.
+
+    Returns:
+        np.ndarray: (H, W, 3), red, green and blue between 0 and 1.
+    """
+    x = x[0].cpu()
+    mean = torch.tensor(preprocessor.get('mean') or [0.0]).view(-1, 1, 1)
+    std = torch.tensor(preprocessor.get('std') or [1.0]).view(-1, 1, 1)
+    image = ((x * std + mean) / 255).clamp(0, 1).expand(3, -1, -1)
+    if not (preprocessor.get('to_rgb') or preprocessor.get('bgr_to_rgb')):
+        image = image.flip(0)
+    return image.permute(1, 2, 0).numpy()
+
+
 def _read(cfg: Config, number: int) -> list[np.ndarray]:
     if 'test_dataloader' not in cfg:
         raise FileNotFoundError('the config has no test_dataloader')
@@ -115,3 +134,26 @@ def images_for(
     preprocessor = preprocessor_of(cfg)
     inputs = (normalised(i, size, preprocessor).to(device) for i in images)
     return inputs, f'{len(images)} images of {name}'
+
+
+def image_for(cfg: Config, path: str | None, size: int) -> tuple[Tensor, str]:
+    """One image for a network: a file, or the first of :func:`images_for`.
+
+    Args:
+        cfg (Config): Its config.
+        path (str, optional): Image file.
+        size (int): Side in pixels.
+
+    Returns:
+        tuple[Tensor, str]: The normalised image (1, C, size, size), and which it is,
+        in words.
+
+    Raises:
+        UsageError: If the file is not an image.
+    """
+    if path is None:
+        images, words = images_for(cfg, 1, size)
+        return next(iter(images)), words
+    from .inference import read_image
+
+    return normalised(read_image(path), size, preprocessor_of(cfg)), f'image {path}'

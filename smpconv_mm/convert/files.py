@@ -32,6 +32,7 @@ from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.registry import DATASETS, MODELS
 
+from .flexconv import convert_flexconv
 from .involution import convert_involution
 from .oriented1d import convert_oriented1d
 from .rules import Report
@@ -116,6 +117,38 @@ def convert_involution_file(
     check_fits(model, converted, src)
     meta = dict(
         converted_from='involution', config=str(config), smpconv_mm_version=__version__
+    )
+    save(dict(state_dict=converted, meta=meta), dst)
+    return report
+
+
+def convert_flexconv_file(
+    src: str | Path, dst: str | Path, config: str | Path
+) -> Report:
+    """Convert a checkpoint of the FlexConv or CKConv repository.
+
+    Args:
+        src (str | Path): File of the original project.
+        dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
+        config (str | Path): Config of the model that it is meant for. Of a network that
+            was fine-tuned at another resolution it has a ``kernel_scale``, which is
+            not in the file.
+
+    Returns:
+        Report: What became of each entry.
+
+    Raises:
+        CheckpointError: If the file is not of the model of the config, entry by
+            entry and shape by shape.
+    """
+    checkpoint = load(src)
+    state_dict = state_dict_of(checkpoint.get('model', checkpoint))
+    if not state_dict:
+        raise CheckpointError(f'checkpoint {src} holds no tensors')
+    converted, report = convert_flexconv(state_dict)
+    check_fits(build_model(load_config(str(config))), converted, src)
+    meta = dict(
+        converted_from='FlexConv', config=str(config), smpconv_mm_version=__version__
     )
     save(dict(state_dict=converted, meta=meta), dst)
     return report

@@ -90,6 +90,22 @@ def test_pictures(run_tool, tiny_config, checkpoint, tmp_path):
         assert cv2.imread(str(tmp_path / f'{name}.png')).std() > 5
 
 
+def test_kernels_of_an_image(run_tool, images, tmp_path):
+    """Of a file, and of the first digit."""
+    config = ROOT / 'configs/involution/rednet-micro_1xb64_digits.py'
+    options = ('--size', 32, '--layers', 2, '--out', tmp_path / 'a.png')
+    tool = 'visualization/vis_kernels.py'
+    for image, words in (
+        (('--image', images[0]), f'image {images[0]}'),
+        ((), '1 images of smpconv_mm.Digits'),
+    ):
+        assert words in run_tool(tool, config, *image, *options).stdout
+        assert cv2.imread(str(tmp_path / 'a.png')).std() > 5
+    args = ('--image', tmp_path / 'none.png', *options)
+    done = run_tool(tool, config, *args, check=False)
+    assert done.returncode and 'does not exist' in done.stderr
+
+
 def test_receptive_fields(run_tool, tiny_config, checkpoint, tmp_path):
     """Of a trained model, of its initial weights, and of a detector's backbone."""
     detector = ROOT / 'configs/detection/retinanet_smpnet-tiny_fpn_8xb2-1x_coco.py'

@@ -9,6 +9,15 @@ from torch import nn
 from smpconv_mm.datasets import Digits
 from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import (
+<<<<<<< HEAD
+    CKConv2d,
+    FlexConv1d,
+    FlexConv2d,
+    FlexConv3d,
+=======
+    CVolution2d,
+    Involution2d,
+>>>>>>> families
     OrientedConv2d,
     SMPConv1d,
     SMPConv2d,
@@ -19,8 +28,14 @@ from smpconv_mm.models import OrientedConvNeXt
 from smpconv_mm.visualization import (
     draw_confusion,
     draw_curves,
+<<<<<<< HEAD
+    draw_kernel_sizes,
+=======
+    draw_input_kernels,
+>>>>>>> families
     draw_kernels,
     draw_samples,
+    draw_size_growth,
     draw_trajectories,
     read_scalars,
     save_figure,
@@ -43,7 +58,7 @@ def test_kernels_of_all_dimensions(tmp_path):
     assert len(figure.axes) == 4 * 4
     assert pixels(figure, tmp_path / 'kernels.png').std() > 5
     assert len(draw_kernels(net, max_layers=2, channels=3).axes) == 2 * 4
-    with pytest.raises(ValueError, match='no SMP kernels'):
+    with pytest.raises(ValueError, match='no kernels of points'):
         draw_kernels(switch_to_deploy(net))
 
 
@@ -58,6 +73,44 @@ def test_kernel_picture_has_the_kernels_orientation():
     )
     image = kernel.images[0].get_array()
     assert np.unravel_index(abs(image).argmax(), image.shape) == (7, 6)
+
+
+def test_masks_and_crops(tmp_path):
+    net = nn.Sequential(
+        FlexConv1d(3, 4, 20, causal=True),
+        FlexConv2d(2, 3, (33, 17)),
+        FlexConv3d(1, 2, 9),
+        CKConv2d(1, 2, 5),
+    )
+    figure = draw_kernels(net, channels=2)
+    assert len(figure.axes) == 4 * 3
+    mask, kernel = figure.axes[3:5]
+    assert mask.images[0].get_array().shape == (33, 17)
+    assert kernel.images[0].get_array().shape == (5, 3)
+    frame = mask.patches[0]
+    assert frame.get_xy() == (6.5, 13.5)
+    assert (frame.get_width(), frame.get_height()) == (3, 5)
+    assert pixels(figure, tmp_path / 'kernels.png').std() > 5
+
+
+def test_learned_sizes(tmp_path):
+    net = nn.Sequential(FlexConv2d(2, 3, 33), FlexConv2d(3, 3, (33, 65), mask_init=0.2))
+    axis = draw_kernel_sizes(net).axes[0]
+    assert [bar.get_height() for bar in axis.patches] == [5, 13, 5, 27]
+    with pytest.raises(ValueError, match='no kernels of learned size'):
+        draw_kernel_sizes(nn.Sequential(CKConv2d(1, 2, 5)))
+    sizes = {'0.kernel': [(5, 5), (7, 5)], '1.kernel': [(13, 27), (13, 25)]}
+    figure = draw_size_growth([0, 3], sizes, dict.fromkeys(sizes, (33, 65)))
+    lines = [line.get_ydata() for line in figure.axes[0].lines]
+    assert [list(map(int, line)) for line in lines[:4]] == [
+        [5, 7],
+        [5, 5],
+        [13, 13],
+        [27, 25],
+    ]
+    assert pixels(figure, tmp_path / 'sizes.png').std() > 5
+    with pytest.raises(ValueError, match='names no kernel'):
+        draw_size_growth([], {}, {})
 
 
 def test_lines_of_oriented_kernels(tmp_path):
@@ -91,6 +144,35 @@ def test_directions_of_a_stage(tmp_path):
     assert abs(middle).max() < 0.9
     with pytest.raises(ValueError, match="'stages.7' has no kernels.*downsample"):
         draw_kernels(net, layer='stages.7')
+
+
+def test_kernels_that_depend_on_the_image(tmp_path):
+    """Each kernel over its place, and the maps of their numbers."""
+    torch.manual_seed(0)
+    net = nn.Sequential(Involution2d(32, 3), nn.ReLU(), CVolution2d(32, 5, 2))
+    x, picture = torch.randn(1, 32, 8, 12), np.random.rand(16, 24, 3)
+    figure = draw_input_kernels(net, x, picture, groups=2, places=4)
+    panels = [axis for axis in figure.axes if axis.get_title() or axis.images]
+    over, energy, *sums = panels[:4]
+    kernels = net.eval()[0].make_kernels(x)[0].detach()
+    drawn = over.images[1:]
+    assert len(drawn) == 4 * 4
+    row, column = 5, 4  # the place of the tenth kernel
+    assert np.allclose(drawn[9].get_array(), kernels[0, :, :, row, column])
+    left, right, bottom, top = drawn[9].get_extent()
+    assert (left + right) / 2 == 2 * (column + 0.5)  # a place is two pixels wide
+    assert (bottom + top) / 2 == 2 * (row + 0.5)
+    assert np.allclose(
+        energy.images[0].get_array(), kernels.square().sum((1, 2)).mean(0)
+    )
+    assert [axis.get_title() for axis in sums] == ['sum, group 0', 'sum, group 1']
+    assert np.allclose(sums[1].images[0].get_array(), kernels[1].sum((0, 1)))
+    assert panels[4].get_title(loc='left') == '2\nkernels 5x5 for 4x6 places'
+    assert pixels(figure, tmp_path / 'kernels.png').std() > 5
+    few = draw_input_kernels(net, x, picture, groups=1, layer='2')
+    assert len([axis for axis in few.axes if axis.get_title() == 'energy']) == 1
+    with pytest.raises(ValueError, match='has no involutions to draw'):
+        draw_input_kernels(nn.Conv2d(32, 1, 1), x, picture)
 
 
 def scalars(folder, records):
