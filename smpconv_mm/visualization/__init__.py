@@ -2,11 +2,8 @@
 
 from .curves import draw_curves, read_scalars
 from .figures import save_figure
-<<<<<<< HEAD
-from .kernel_sizes import draw_kernel_sizes, draw_size_growth
-=======
 from .input_kernels import draw_input_kernels
->>>>>>> families
+from .kernel_sizes import draw_kernel_sizes, draw_size_growth
 from .kernels import draw_kernels, short_name
 from .samples import draw_confusion, draw_samples
 from .trajectories import draw_trajectories
@@ -14,11 +11,8 @@ from .trajectories import draw_trajectories
 __all__ = [
     'draw_confusion',
     'draw_curves',
-<<<<<<< HEAD
     'draw_kernel_sizes',
-=======
     'draw_input_kernels',
->>>>>>> families
     'draw_kernels',
     'draw_samples',
     'draw_size_growth',

@@ -46,29 +46,9 @@ def draw_kernels(
     Raises:
         ValueError: If the model has no such kernels (deploy form), or the layer none.
     """
-<<<<<<< HEAD
-    drawn = (SMPKernel, OrientedKernel, CKKernel)
-    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, drawn)]
-    if not layers:
-        raise ValueError(
-            f'{type(model).__name__} has no kernels of points, lines or networks to '
-            'draw; a deploy form has none, give the training form'
-        )
-    if layer is not None:
-        names = [short_name(name) for name, _ in layers]
-        layers = [
-            found
-            for found, name in zip(layers, names)
-            if f'{name}.'.startswith(f'{layer}.')
-        ]
-        if not layers:
-            raise ValueError(
-                f'{layer!r} has no kernels to draw; layers that do are {names[:3]} ...'
-            )
-=======
-    kinds = (SMPKernel, OrientedKernel)
-    layers = layers_inside(model, kinds, layer, 'SMP kernels or oriented kernels')
->>>>>>> families
+    kinds = (SMPKernel, OrientedKernel, CKKernel)
+    what = 'kernels of points, lines or networks'
+    layers = layers_inside(model, kinds, layer, what)
     rows = np.unique(np.linspace(0, len(layers) - 1, max_layers).round().astype(int))
     figure = Figure(
         figsize=(2.1 * (channels + 1), 2.3 * len(rows)), layout='constrained'

@@ -9,15 +9,12 @@ from torch import nn
 from smpconv_mm.datasets import Digits
 from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import (
-<<<<<<< HEAD
     CKConv2d,
+    CVolution2d,
     FlexConv1d,
     FlexConv2d,
     FlexConv3d,
-=======
-    CVolution2d,
     Involution2d,
->>>>>>> families
     OrientedConv2d,
     SMPConv1d,
     SMPConv2d,
@@ -28,11 +25,8 @@ from smpconv_mm.models import OrientedConvNeXt
 from smpconv_mm.visualization import (
     draw_confusion,
     draw_curves,
-<<<<<<< HEAD
-    draw_kernel_sizes,
-=======
     draw_input_kernels,
->>>>>>> families
+    draw_kernel_sizes,
     draw_kernels,
     draw_samples,
     draw_size_growth,
