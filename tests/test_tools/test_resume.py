@@ -154,6 +154,18 @@ def test_resume_needs_all_of_a_checkpoint(train, tmp_path):
     train('b', 1, options=[f'load_from={best}'])
 
 
+def test_settings_that_are_not_taken_are_told(train, tmp_path):
+    """MMEngine takes those of the checkpoint without a word."""
+    schedule = 'param_scheduler.0.end={}'
+    train('a', 1, '--no-validate', options=[schedule.format(7)])
+    options = [schedule.format(9), 'optim_wrapper.optimizer.lr=0.5']
+    done = train('a', 1, '--no-validate', '--resume', options=options)
+    assert 'param_scheduler.0 keeps the settings of the checkpoint' in done.stdout
+    assert 'end=7 instead of 9' in done.stdout
+    assert 'the optimiser keeps the settings of the checkpoint' in done.stdout
+    assert 'initial_lr=0.004 instead of 0.5' in done.stdout
+
+
 def test_an_average_is_not_resumed_as_weights(train, tiny_config, tmp_path):
     config = tmp_path / 'averaging.py'
     config.write_text(

@@ -100,10 +100,33 @@ def _check_optimizer(runner: Runner, checkpoint: dict, path) -> None:
         # a version of torch may add some, but not take away others too
         what = f'an optimiser with the settings {", ".join(only[0])}'
         _compare(what, f'one with {", ".join(only[1])}', not all(only), path)
+        pairs = zip(groups, optimizer.param_groups)  # of which there may be hundreds
+        any(_tell(runner, 'the optimiser', saved, group) for saved, group in pairs)
     schedulers, saved = runner.param_schedulers, checkpoint.get('param_schedulers')
     if isinstance(schedulers, list) and isinstance(saved, list):
         theirs, ours = len(saved), len(schedulers)
         _compare(f'{theirs} schedulers', str(ours), theirs == ours, path)
+        for i, (state, scheduler) in enumerate(zip(saved, schedulers)):
+            _tell(runner, f'param_scheduler.{i}', state, vars(scheduler))
+
+
+def _tell(runner: Runner, what: str, saved: dict, config: dict) -> bool:
+    """Say which settings of a config a resumed training does not take, if any."""
+    progress = ('last_step', 'lr', 'verbose')
+    others = [
+        f'{key}={saved[key]} instead of {value}'
+        for key, value in config.items()
+        if isinstance(value, (int, float))
+        and key[0] != '_'
+        and key not in progress
+        and saved.get(key, value) != value
+    ]
+    if others:
+        runner.logger.warning(
+            f'{what} keeps the settings of the checkpoint, not of the config: '
+            f'{", ".join(others)}. Only a new training (load_from) would take them'
+        )
+    return bool(others)
 
 
 def _compare(theirs: str, ours: str, same: bool, path) -> None:
