@@ -55,7 +55,8 @@ class FiniteGuardHook(Hook):
             self._in_a_row = 0
             return
         self._in_a_row += 1
-        weights = not_finite(_model(runner).state_dict())
+        # not state_dict(), which sharded processes can only call together
+        weights = not_finite(dict(_model(runner).named_parameters()))
         scaled = isinstance(runner.optim_wrapper, AmpOptimWrapper)
         if scaled and not weights and self._in_a_row < self.patience:
             return
