@@ -78,8 +78,8 @@ class FiniteGuardHook(Hook):
             f'training diverged at iteration {runner.iter + 1} (epoch '
             f'{runner.epoch + 1}): {what}{where}. The learning rate is {rate:g}; '
             'lower it (optim_wrapper.optimizer.lr), clip gradients '
-            '(optim_wrapper.clip_grad), or look for NaN in the data; the latest '
-            f'checkpoint in {runner.work_dir} is whole'
+            '(optim_wrapper.clip_grad), or look for NaN in the data. Checkpoints that '
+            'were written before are sound'
         )
 
 
