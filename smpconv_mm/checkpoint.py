@@ -409,9 +409,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent)
-    handle, temporary = _new_file(path)
+    prefix, opened = f'.{path.stem}{_WRITING}', None
     try:
+        _remove_leftovers(path.parent)
+        opened = handle, temporary = _new_file(path, prefix)
         yield temporary
         strays = _named_after(temporary)
         if strays:
@@ -425,10 +426,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as error:  # say the name that is meant
+        if error.errno and Path(error.filename or prefix).name.startswith(prefix):
+            error.filename = str(path)
+        raise
     finally:
-        for file in (temporary, *_named_after(temporary)):
-            file.unlink(missing_ok=True)
-        os.close(handle)
+        if opened:
+            for file in (temporary, *_named_after(temporary)):
+                file.unlink(missing_ok=True)
+            os.close(handle)
 
 
 _WRITING = '.writing-'  # in the names of temporary files
@@ -438,15 +444,13 @@ def _named_after(temporary: Path) -> list[Path]:
     return [*temporary.parent.glob(f'{glob.escape(temporary.name)}?*')]
 
 
-def _new_file(path: Path) -> tuple[int, Path]:
+def _new_file(path: Path, prefix: str) -> tuple[int, Path]:
     """A file beside ``path``, locked while its handle is open.
 
     The lock goes with the program, however that ends.
     """
     while True:
-        handle, name = tempfile.mkstemp(
-            prefix=f'.{path.stem}{_WRITING}', suffix=path.suffix, dir=path.parent
-        )
+        handle, name = tempfile.mkstemp(path.suffix, prefix, path.parent)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:  # a file system without locks; nothing is removed there
@@ -469,8 +473,9 @@ def _remove_leftovers(folder: Path) -> None:
 
 def save(checkpoint: dict, path: str | Path) -> None:
     """Write a checkpoint; never leaves a half-written file under ``path``."""
-    with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
+    # torch's own way of opening a file does not tell why it cannot be written
+    with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+        torch.save(checkpoint, file)
 
 
 def find_latest(work_dir: str | Path) -> Path | None:
