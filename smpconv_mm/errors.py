@@ -49,6 +49,12 @@ def plain_errors() -> Iterator[None]:
 
 def _in_plain_words(error: Exception) -> str | None:
     """Say what a library's error means, if it is one that the user can mend."""
+    if 'Class Index must be less' in str(error) or 'Class values must' in str(error):
+        return (
+            'a sample has a label for which the model has no class; labels go from 0 '
+            'to model.head.num_classes - 1: correct ann_file of the dataset, or the '
+            'number of classes'
+        )
     of_opencv = type(error).__name__ == 'error' and 'OpenCV' in str(error)
     if not (isinstance(error, _TOLD) or of_opencv):
         return None

@@ -46,3 +46,12 @@ STRATEGIES = Registry(
     scope=SCOPE,
     locations=['smpconv_mm.engine.strategies'],
 )
+METRICS = Registry(
+    'metric',
+    parent=root.METRICS,
+    scope=SCOPE,
+    locations=['smpconv_mm.engine.metrics'],
+)
+LOOPS = Registry(
+    'loop', parent=root.LOOPS, scope=SCOPE, locations=['smpconv_mm.engine.loops']
+)

@@ -11,8 +11,17 @@ from smpconv_mm.registry import MODELS
 # Small arguments, axes and groupings of each kernel
 EVERY = (1, 2, 3), ('dense', 'grouped', 'depthwise')
 SMALL = {
+    'CKKernel': (
+        dict(kernel_net=dict(type='SIREN', hidden_channels=8, omega_0=3.0)),
+        *EVERY,
+    ),
     'DCLSKernel': (dict(n_points=4), *EVERY),
     'DenseKernel': ({}, *EVERY),
+    'FlexKernel': (
+        dict(kernel_net=dict(hidden_channels=8, input_scale=4.0), mask_init=0.4),
+        *EVERY,
+    ),
+    'NJetKernel': (dict(sigma=1.3, order=3), (2, 3), EVERY[1]),
     'OrientedKernel': ({}, (2,), EVERY[1]),
     'SMPKernel': (dict(n_points=6, radius=0.5), *EVERY),
 }

@@ -52,3 +52,20 @@ def original_weights(shapes, given=()):
     """A state dict; entries of ``given`` are taken as they are."""
     given = dict(given)
     return {k: given.get(k, original_weight(k, s)) for k, s in shapes.items()}
+
+
+def hashed(name, shape):
+    """Numbers in [-1, 1) from the name and the place of each (MurmurHash3's mixer).
+
+    Inputs and cotangents of tests/golden/flexconv were made so.
+    """
+    low = np.uint64(2**32 - 1)
+    places = np.arange(prod(shape), dtype=np.uint64)
+    state = (
+        places * np.uint64(0x9E3779B1) + np.uint64(zlib.crc32(name.encode()))
+    ) & low
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        state ^= state >> np.uint64(shift)
+        state = (state * np.uint64(factor)) & low
+    state ^= state >> np.uint64(16)
+    return torch.from_numpy(state.astype(np.float64) / 2.0**31 - 1).reshape(shape)

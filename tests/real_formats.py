@@ -11,6 +11,7 @@ import wave
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 WORDS = ('yes', 'no', 'up', 'down', 'left', 'right', 'on', 'off', 'stop', 'go')
 
@@ -121,6 +122,33 @@ def write_cifar(root, classes=10, number=64, binary=False):
     }
 
 
+def write_stl10(root, train=20, test=20):
+    """Images (N, 3, 96, 96) RGB and labels by split; in the files column by column."""
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    random = np.random.RandomState(4)
+    written = {}
+    for split, number in (('train', train), ('test', test)):
+        images = random.randint(0, 256, (number, 3, 96, 96)).astype(np.uint8)
+        labels = np.arange(number) % 10
+        (root / f'{split}_X.bin').write_bytes(images.transpose(0, 1, 3, 2).tobytes())
+        (root / f'{split}_y.bin').write_bytes((labels + 1).astype(np.uint8).tobytes())
+        written[split] = images, labels
+    return written
+
+
+def write_imagenet32(root, classes=3, number=4):
+    """A folder of PNG files a class, for both splits."""
+    random = np.random.RandomState(5)
+    for split in ('train', 'val'):
+        for label in range(classes):
+            folder = Path(root) / split / f'n{label:08d}'
+            folder.mkdir(parents=True)
+            for index in range(number):
+                image = random.randint(0, 256, (32, 32, 3)).astype(np.uint8)
+                Image.fromarray(image).save(folder / f'{index}.png')
+
+
 HEADER = """#A comment: Université, 2006
 @problemName CharacterTrajectories
 @timeStamps false
@@ -188,6 +216,8 @@ def write_all(folder):
     write_cifar(folder / 'cifar10')
     write_char_trajectories(folder / 'CharacterTrajectories')
     write_speech_commands(folder / 'speech_commands_v0.02')
+    write_stl10(folder / 'stl10_binary')
+    write_imagenet32(folder / 'imagenet32')
 
 
 if __name__ == '__main__':

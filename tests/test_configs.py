@@ -68,9 +68,11 @@ def test_builds(path, parameters):
         if name.endswith('.radius'):
             rate = base * 0.1 * group.get('lr_scale', 1)  # of layer-wise decay
             assert group['initial_lr'] == pytest.approx(rate), name
+        if name.endswith('.mask_params'):
+            assert group['initial_lr'] == pytest.approx(base * 0.1), name
         if group['params'][0].ndim == 1 or name.endswith(('.radius', '.coord')):
             assert group['weight_decay'] == 0, name
-        elif name.endswith('.weight'):
+        elif name.endswith('.weight') and 'flexconv' not in path:
             assert group['weight_decay'] > 0, name
 
 
@@ -352,8 +354,9 @@ def test_model_index():
             assert entry.metadata.flops == measure(model, (3, side, side)).total
         for result in entry.results or ():
             if result.task == 'Image Classification':
-                assert result.metrics['Top 1 Accuracy'] > 75
-        # nobody has trained the detectors and segmenters of SMPNet yet, and some of
-        # CedNet
-        untrained = 'configs/(detection|segmentation)/|_cednet-50_'
+                low = 24 if 'flexconv' in entry.config else 75
+                assert result.metrics['Top 1 Accuracy'] > low
+        # nobody has trained the detectors and segmenters of SMPNet yet, some of CedNet
+        # and of sequence networks
+        untrained = 'configs/(detection|segmentation)/|_cednet-50_|/(flex-|ck)'
         assert entry.results or re.search(untrained, entry.config)

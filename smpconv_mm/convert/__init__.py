@@ -1,7 +1,16 @@
 """Checkpoints of the original projects into ours: pure functions, dict to dict."""
 
+from .dcls import convert_dcls
+from .flexconv import convert_flexconv
 from .involution import convert_involution
 from .oriented1d import convert_oriented1d
 from .smpconv import TASKS, convert_smpconv
 
-__all__ = ['TASKS', 'convert_involution', 'convert_oriented1d', 'convert_smpconv']
+__all__ = [
+    'TASKS',
+    'convert_dcls',
+    'convert_flexconv',
+    'convert_involution',
+    'convert_oriented1d',
+    'convert_smpconv',
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
+import io
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from smpconv_mm import __version__
 from smpconv_mm.checkpoint import (
     adapted_shapes,
+    atomic_path,
+    check_finite,
     check_fits,
     load,
     load_into,
@@ -29,13 +32,11 @@ from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.registry import DATASETS, MODELS
 
+from .flexconv import convert_flexconv
 from .involution import convert_involution
 from .oriented1d import convert_oriented1d
 from .rules import Report
 from .smpconv import TASKS, convert_smpconv
-
-# What a training writes that a user of the weights does not need
-_TRAINING_ONLY = ('optimizer', 'param_schedulers', 'message_hub', 'ema_state_dict')
 
 
 def convert_smpconv_file(
@@ -116,6 +117,38 @@ def convert_involution_file(
     check_fits(model, converted, src)
     meta = dict(
         converted_from='involution', config=str(config), smpconv_mm_version=__version__
+    )
+    save(dict(state_dict=converted, meta=meta), dst)
+    return report
+
+
+def convert_flexconv_file(
+    src: str | Path, dst: str | Path, config: str | Path
+) -> Report:
+    """Convert a checkpoint of the FlexConv or CKConv repository.
+
+    Args:
+        src (str | Path): File of the original project.
+        dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
+        config (str | Path): Config of the model that it is meant for. Of a network that
+            was fine-tuned at another resolution it has a ``kernel_scale``, which is
+            not in the file.
+
+    Returns:
+        Report: What became of each entry.
+
+    Raises:
+        CheckpointError: If the file is not of the model of the config, entry by
+            entry and shape by shape.
+    """
+    checkpoint = load(src)
+    state_dict = state_dict_of(checkpoint.get('model', checkpoint))
+    if not state_dict:
+        raise CheckpointError(f'checkpoint {src} holds no tensors')
+    converted, report = convert_flexconv(state_dict)
+    check_fits(build_model(load_config(str(config))), converted, src)
+    meta = dict(
+        converted_from='FlexConv', config=str(config), smpconv_mm_version=__version__
     )
     save(dict(state_dict=converted, meta=meta), dst)
     return report
@@ -315,15 +348,23 @@ def publish_file(src: str | Path, dst: str | Path) -> Path:
             SHA-256 are put before its suffix.
 
     Returns:
-        Path: The file written.
+        Path: The file written; ``src`` stays as it is.
+
+    Raises:
+        CheckpointError: If there are no weights in it, or not all are finite.
     """
     checkpoint = load(src)
-    if 'state_dict' not in checkpoint:
+    state_dict = checkpoint.get('state_dict')
+    if not state_dict:
         raise CheckpointError(
             f'checkpoint {src} has no state_dict, only {list(checkpoint)[:5]}'
         )
-    kept = {k: v for k, v in checkpoint.items() if k not in _TRAINING_ONLY}
+    check_finite(state_dict_of(checkpoint), src)
+    file = io.BytesIO()
+    torch.save(dict(state_dict=state_dict, meta=checkpoint.get('meta', {})), file)
+    digits = hashlib.sha256(file.getvalue()).hexdigest()[:8]
     dst = Path(dst)
-    save(kept, dst)
-    digits = hashlib.sha256(dst.read_bytes()).hexdigest()[:8]
-    return dst.replace(dst.with_name(f'{dst.stem}-{digits}{dst.suffix or ".pth"}'))
+    dst = dst.with_name(f'{dst.stem}-{digits}{dst.suffix or ".pth"}')
+    with atomic_path(dst) as temporary:
+        temporary.write_bytes(file.getvalue())
+    return dst

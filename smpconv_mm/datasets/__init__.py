@@ -5,12 +5,17 @@ from .char_trajectories import CharTrajectories
 from .digits import Digits
 from .sequential import CIFAR10, CIFAR100, MNIST
 from .speech_commands import SpeechCommands
+from .stl10 import STL10
+from .synthetic import AddingProblem, CopyMemory
 
 __all__ = [
+    'AddingProblem',
     'CIFAR10',
     'CIFAR100',
     'CharTrajectories',
+    'CopyMemory',
     'Digits',
     'MNIST',
+    'STL10',
     'SpeechCommands',
 ]

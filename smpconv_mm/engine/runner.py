@@ -15,8 +15,8 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from mmengine.registry import DATASETS, MODELS, RUNNERS, DefaultScope
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
-from mmengine.runner import Runner
 from torch import nn
 
 from smpconv_mm.checkpoint import atomic_path, load_into
@@ -25,6 +25,7 @@ from smpconv_mm.compat.mmengine import FlexibleRunner
 from smpconv_mm.errors import UsageError
 
 from .config import check_data, drop_amp
+from .data_checks import check_loop
 
 
 def build_model(
@@ -113,13 +114,36 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
         runner = _flexible_runner(cfg)
     else:
         # before the model is wrapped: the wrapper records the memory format of weights
-        class Prepared(kind):
+        class Prepared(_Checked, kind):
             def build_model(self, model: nn.Module | dict) -> nn.Module:
                 return _prepared(super().build_model(model), cfg)
 
         runner = Prepared.from_cfg(cfg)
     check_channels(runner.model)
     return runner
+
+
+class _Checked:
+    """Runner that looks at its data before it runs."""
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_train_loop(loop)
+        check_loop(self, loop, 'train')
+        return loop
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_val_loop(loop)
+        check_loop(self, loop, 'val')
+        return loop
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_test_loop(loop)
+        check_loop(self, loop, 'test')
+        return loop
+
+
+class _CheckedFlexible(_Checked, FlexibleRunner):
+    pass
 
 
 def _use_gloo(cfg: Config) -> None:
@@ -155,7 +179,7 @@ def _flexible_runner(cfg: Config) -> FlexibleRunner:
                 'custom_hooks: EMAHook copies the whole model, of which a process '
                 'has a shard only; leave it out with --cfg-options "custom_hooks=[]"'
             )
-    runner = FlexibleRunner.from_cfg(cfg)
+    runner = _CheckedFlexible.from_cfg(cfg)
     runner.model = _prepared(runner.strategy.build_model(runner.model), cfg)
     return runner
 

@@ -4,10 +4,30 @@ from .causal_conv import CausalConv1d
 from .dcls_kernel import DCLSConv1d, DCLSConv2d, DCLSConv3d, DCLSKernel
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d
+from .flex_kernel import (
+    CKConv1d,
+    CKConv2d,
+    CKConv3d,
+    CKKernel,
+    FlexConv1d,
+    FlexConv2d,
+    FlexConv3d,
+    FlexKernel,
+)
 from .involution import CVolution2d, CVolutionConv2d, Involution2d, InvolutionConv2d
 from .keeping import keep_kernels
 from .kernel import Kernel
 from .kernel_conv import KernelConv, KernelConv1d, KernelConv2d, KernelConv3d
+from .kernel_nets import (
+    MLP,
+    NSIREN,
+    SIREN,
+    FourierNet,
+    GaborNet,
+    KernelNet,
+    MAGNet,
+)
+from .njet_kernel import NJetKernel
 from .oriented_kernel import OrientedConv2d, OrientedKernel, line_angles
 from .pruning import PrunedLayer, point_effects, points_outside, prune_points
 from .reparam import switch_to_deploy
@@ -15,6 +35,10 @@ from .resampling import resample
 from .smp_kernel import SMPConv1d, SMPConv2d, SMPConv3d, SMPKernel
 
 __all__ = [
+    'CKConv1d',
+    'CKConv2d',
+    'CKConv3d',
+    'CKKernel',
     'CVolution2d',
     'CVolutionConv2d',
     'CausalConv1d',
@@ -24,6 +48,12 @@ __all__ = [
     'DCLSKernel',
     'DenseKernel',
     'DepthwiseConv2d',
+    'FlexConv1d',
+    'FlexConv2d',
+    'FlexConv3d',
+    'FlexKernel',
+    'FourierNet',
+    'GaborNet',
     'Involution2d',
     'InvolutionConv2d',
     'Kernel',
@@ -31,9 +61,15 @@ __all__ = [
     'KernelConv1d',
     'KernelConv2d',
     'KernelConv3d',
+    'KernelNet',
+    'MAGNet',
+    'MLP',
+    'NJetKernel',
+    'NSIREN',
     'OrientedConv2d',
     'OrientedKernel',
     'PrunedLayer',
+    'SIREN',
     'SMPConv1d',
     'SMPConv2d',
     'SMPConv3d',

@@ -6,26 +6,42 @@ from .backbones import (
     SMPTCN,
     CedNet,
     DCLSConvNeXt,
+    FlexNet,
+    FlexTCN,
     OrientedConvNeXt,
     RedNet,
     SMPNet,
     SMPResNet,
 )
-from .heads import involution_mask_head, involution_rpn_head
+from .classifier import KernelRegularizedClassifier
+from .heads import (
+    RegressionHead,
+    StepwiseClsHead,
+    involution_mask_head,
+    involution_rpn_head,
+)
+from .losses import AliasingLoss, KernelNormLoss
 from .necks import InvolutionFPN, LastTimeStep
 
 register_model_index()
 
 __all__ = [
-    'SMPTCN',
+    'AliasingLoss',
     'CedNet',
     'DCLSConvNeXt',
+    'FlexNet',
+    'FlexTCN',
     'InvolutionFPN',
+    'KernelNormLoss',
+    'KernelRegularizedClassifier',
     'LastTimeStep',
     'OrientedConvNeXt',
     'RedNet',
+    'RegressionHead',
     'SMPNet',
     'SMPResNet',
+    'SMPTCN',
+    'StepwiseClsHead',
     'involution_mask_head',
     'involution_rpn_head',
 ]

@@ -3,6 +3,7 @@
 from .curves import draw_curves, read_scalars
 from .figures import save_figure
 from .input_kernels import draw_input_kernels
+from .kernel_sizes import draw_kernel_sizes, draw_size_growth
 from .kernels import draw_kernels, short_name
 from .samples import draw_confusion, draw_samples
 from .trajectories import draw_trajectories
@@ -11,8 +12,10 @@ __all__ = [
     'draw_confusion',
     'draw_curves',
     'draw_input_kernels',
+    'draw_kernel_sizes',
     'draw_kernels',
     'draw_samples',
+    'draw_size_growth',
     'draw_trajectories',
     'read_scalars',
     'save_figure',

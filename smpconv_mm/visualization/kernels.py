@@ -1,4 +1,4 @@
-"""Pictures of kernels and of the points or lines that make them."""
+"""Pictures of kernels and of the points, lines or masks that make them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import nn
 
-from smpconv_mm.layers import OrientedKernel, SMPKernel
+from smpconv_mm.layers import CKKernel, FlexKernel, OrientedKernel, SMPKernel
 from smpconv_mm.ops.oriented_conv import dense_kernel
 from smpconv_mm.ops.reference import line_offsets
 
@@ -18,14 +19,15 @@ from smpconv_mm.ops.reference import line_offsets
 def draw_kernels(
     model: nn.Module, max_layers: int = 8, channels: int = 5, layer: str | None = None
 ) -> Figure:
-    """Draw SMP kernels and oriented kernels of a model, one row per layer.
+    """Draw kernels of points, lines or networks of a model, one row per layer.
 
     The first panel of a row shows what makes the kernels. Of SMP kernels these are
     the points: for 2-D kernels each as the diamond of its radius around its position,
     the frame being the kernel; for 1-D and 3-D along the first axis. Of oriented
     kernels they are the lines, and the taps at the pixels where they lie. Colour is
     the mean weight, of oriented kernels over the channels of a direction (red
-    positive, blue negative).
+    positive, blue negative). Of a FlexKernel it is the mask over the whole kernel,
+    with a frame around the taps that are kept.
 
     The other panels show the kernel of single channels (of a 3-D kernel the middle
     slice; of an oriented kernel without the residual). With 8 channels of a layer
@@ -44,8 +46,8 @@ def draw_kernels(
     Raises:
         ValueError: If the model has no such kernels (deploy form), or the layer none.
     """
-    kinds = (SMPKernel, OrientedKernel)
-    layers = layers_inside(model, kinds, layer, 'SMP kernels or oriented kernels')
+    kinds = (SMPKernel, OrientedKernel, CKKernel)
+    layers = layers_inside(model, kinds, layer, 'kernels of points, lines or networks')
     rows = np.unique(np.linspace(0, len(layers) - 1, max_layers).round().astype(int))
     figure = Figure(
         figsize=(2.1 * (channels + 1), 2.3 * len(rows)), layout='constrained'
@@ -58,6 +60,11 @@ def draw_kernels(
             kernel = maker.make_kernel()
             what = f'{maker.n_points} points, {size}'
             _draw_points(row[0], maker)
+        elif isinstance(maker, CKKernel):
+            kernel = maker.make_kernel()
+            taps = 'x'.join(map(str, kernel.shape[2:]))
+            what = f'{type(maker.net).__name__}, {taps} of {size}'
+            _draw_mask(row[0], maker)
         else:
             kernel = dense_kernel(maker.weight.float(), maker.angle)
             what = f'{maker.weight.shape[-1]} taps on lines, {size}'
@@ -163,6 +170,28 @@ def _draw_lines(axis: Axes, layer: OrientedKernel) -> None:
     frame = reach + 1
     axis.set(xlim=(-frame, frame), ylim=(frame, -frame), aspect='equal')
     axis.tick_params(labelsize=6)
+
+
+def _draw_mask(axis: Axes, layer: CKKernel) -> None:
+    if not isinstance(layer, FlexKernel):
+        axis.set_axis_off()  # nothing but the network
+        return
+    axes = [torch.linspace(-1, 1, n) for n in layer.kernel_size]
+    mask = layer.window(axes).float().cpu().numpy()
+    kept = layer.kept_taps()
+    axis.tick_params(labelsize=6)
+    if layer.ndim == 1:
+        axis.plot(axes[0], mask, linewidth=0.8)
+        first, last = axes[0][kept[0][0]], axes[0][kept[0][1] - 1]
+        axis.axvspan(float(first), float(last), color='0.9', zorder=0)
+        axis.set(xlim=(-1.05, 1.05), ylim=(0, 1.05))
+        return
+    if layer.ndim == 3:
+        mask, kept = mask[len(mask) // 2], kept[1:]
+    axis.imshow(mask, cmap='Greys', vmin=0, vmax=1, interpolation='nearest')
+    (top, bottom), (left, right) = kept
+    corner, size = (left - 0.5, top - 0.5), (right - left, bottom - top)
+    axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor='#e31a1c'))
 
 
 def _draw_kernel(axis: Axes, kernel: np.ndarray) -> None:

@@ -153,8 +153,8 @@ CHANGES = {
     'foreach': lambda k, p: torch._foreach_mul_([p.data], 2.0),
     'numpy': lambda k, p: p.detach().numpy().__imul__(2),
     'shared memory': lambda k, p: p.share_memory_().data.mul_(2),
-    'replaced': lambda k, p: setattr(k, name_of(k, p), nn.Parameter(p * 2)),
-    'pruned': lambda k, p: prune.l1_unstructured(k, name_of(k, p), 0.5),
+    'replaced': lambda k, p: setattr(*place_of(k, p), nn.Parameter(p * 2)),
+    'pruned': lambda k, p: prune.l1_unstructured(*place_of(k, p), 0.5),
     'loaded': lambda k, p: k.load_state_dict(
         {n: t * 2 if t.is_floating_point() else t for n, t in k.state_dict().items()}
     ),
@@ -162,8 +162,14 @@ CHANGES = {
 }
 
 
-def name_of(module, parameter):
-    return next(n for n, p in module.named_parameters() if p is parameter)
+def place_of(kernel, parameter):
+    """The module that has a parameter, and its name there."""
+    return next(
+        (module, name)
+        for module in kernel.modules()
+        for name, p in module.named_parameters(recurse=False)
+        if p is parameter
+    )
 
 
 @pytest.mark.parametrize('name', KERNELS)

@@ -18,6 +18,7 @@ from smpconv_mm.layers import (
 )
 from smpconv_mm.registry import MODELS
 
+FLEX = dict(mask_init=0.3, kernel_net=dict(hidden_channels=8, input_scale=4.0))
 RESNET = dict(depth=26, base_channels=16, stem_channels=32)
 # Small arguments and two input shapes for each backbone
 SMALL = {
@@ -39,6 +40,14 @@ SMALL = {
         ),
         [(2, 3, 64, 64), (1, 3, 45, 70)],
     ),
+    'FlexNet': (
+        dict(kernel_size=9, channels=[6, 8], stem_channels=6, kernel_cfg=FLEX),
+        [(2, 3, 9, 8), (1, 3, 7, 4)],
+    ),
+    'FlexTCN': (
+        dict(in_channels=3, kernel_size=16, channels=[8, 8, 6], kernel_cfg=FLEX),
+        [(2, 3, 16), (1, 3, 23)],
+    ),
     'SMPNet': (
         dict(arch=dict(channels=[8, 16], depths=[1, 2], kernel_sizes=[13, 7])),
         [(2, 3, 32, 32), (1, 3, 45, 30)],
@@ -56,6 +65,8 @@ SMALL = {
 }
 # Those that take kernel_cfg, and what their kernels are
 TAKES_KERNELS = {
+    'FlexNet': (2, 'dense', False),
+    'FlexTCN': (1, 'dense', True),
     'SMPNet': (2, 'depthwise', False),
     'SMPTCN': (1, 'dense', True),
     'SMPResNet': (2, 'dense', False),
@@ -192,12 +203,12 @@ def test_any_kernel(name, kernel):
         assert len(convs) == len(kernels) and all(c.bias is not None for c in convs)
         assert_close(backbone(x)[-1], trained, 1e-8)
         direct = MODELS.build(
-            dict(
-                type=f'smpconv_mm.{name}',
+            {
+                'type': f'smpconv_mm.{name}',
                 **SMALL[name][0],
-                kernel_cfg=cfg,
-                deploy=True,
-            )
+                'kernel_cfg': cfg,
+                'deploy': True,
+            }
         ).double()
         direct.load_state_dict(backbone.state_dict())
         assert torch.equal(direct.eval()(x)[-1], backbone(x)[-1])

@@ -344,8 +344,9 @@ class TestBadInput:
         [
             (
                 'trian_cfg.max_epochs=1',
-                "no part 'trian_cfg', did you mean 'train_cfg'?",
+                "is named 'trian_cfg'; did you mean train_cfg.max_epochs?",
             ),
+            ('max_epochs=2', 'no part reads; did you mean train_cfg.max_epochs?'),
             ('train_cfg.epochs=1', "EpochBasedTrainLoop has no argument 'epochs'"),
             ('model.backbone.n_pts=3', "SMPNet has no argument 'n_pts'; correct or"),
             ('model.backbone.small_kernel_size=4', 'kernel sizes must be odd'),

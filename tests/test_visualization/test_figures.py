@@ -11,6 +11,10 @@ from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import (
     CVolution2d,
     Involution2d,
+    CKConv2d,
+    FlexConv1d,
+    FlexConv2d,
+    FlexConv3d,
     OrientedConv2d,
     SMPConv1d,
     SMPConv2d,
@@ -22,8 +26,10 @@ from smpconv_mm.visualization import (
     draw_confusion,
     draw_curves,
     draw_input_kernels,
+    draw_kernel_sizes,
     draw_kernels,
     draw_samples,
+    draw_size_growth,
     draw_trajectories,
     read_scalars,
     save_figure,
@@ -46,7 +52,7 @@ def test_kernels_of_all_dimensions(tmp_path):
     assert len(figure.axes) == 4 * 4
     assert pixels(figure, tmp_path / 'kernels.png').std() > 5
     assert len(draw_kernels(net, max_layers=2, channels=3).axes) == 2 * 4
-    with pytest.raises(ValueError, match='no SMP kernels'):
+    with pytest.raises(ValueError, match='no kernels of points'):
         draw_kernels(switch_to_deploy(net))
 
 
@@ -61,6 +67,44 @@ def test_kernel_picture_has_the_kernels_orientation():
     )
     image = kernel.images[0].get_array()
     assert np.unravel_index(abs(image).argmax(), image.shape) == (7, 6)
+
+
+def test_masks_and_crops(tmp_path):
+    net = nn.Sequential(
+        FlexConv1d(3, 4, 20, causal=True),
+        FlexConv2d(2, 3, (33, 17)),
+        FlexConv3d(1, 2, 9),
+        CKConv2d(1, 2, 5),
+    )
+    figure = draw_kernels(net, channels=2)
+    assert len(figure.axes) == 4 * 3
+    mask, kernel = figure.axes[3:5]
+    assert mask.images[0].get_array().shape == (33, 17)
+    assert kernel.images[0].get_array().shape == (5, 3)
+    frame = mask.patches[0]
+    assert frame.get_xy() == (6.5, 13.5)
+    assert (frame.get_width(), frame.get_height()) == (3, 5)
+    assert pixels(figure, tmp_path / 'kernels.png').std() > 5
+
+
+def test_learned_sizes(tmp_path):
+    net = nn.Sequential(FlexConv2d(2, 3, 33), FlexConv2d(3, 3, (33, 65), mask_init=0.2))
+    axis = draw_kernel_sizes(net).axes[0]
+    assert [bar.get_height() for bar in axis.patches] == [5, 13, 5, 27]
+    with pytest.raises(ValueError, match='no kernels of learned size'):
+        draw_kernel_sizes(nn.Sequential(CKConv2d(1, 2, 5)))
+    sizes = {'0.kernel': [(5, 5), (7, 5)], '1.kernel': [(13, 27), (13, 25)]}
+    figure = draw_size_growth([0, 3], sizes, dict.fromkeys(sizes, (33, 65)))
+    lines = [line.get_ydata() for line in figure.axes[0].lines]
+    assert [list(map(int, line)) for line in lines[:4]] == [
+        [5, 7],
+        [5, 5],
+        [13, 13],
+        [27, 25],
+    ]
+    assert pixels(figure, tmp_path / 'sizes.png').std() > 5
+    with pytest.raises(ValueError, match='names no kernel'):
+        draw_size_growth([], {}, {})
 
 
 def test_lines_of_oriented_kernels(tmp_path):

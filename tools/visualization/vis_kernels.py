@@ -1,4 +1,4 @@
-"""Draw the kernels of a model, and the points or lines that make them.
+"""Draw the kernels of a model, and the points, lines or masks that make them.
 
 Of involutions, the kernels that they make for an image: a file, or by default the
 first of the test dataset; without its data, noise.
@@ -15,7 +15,12 @@ from smpconv_mm.engine.config import load_config, preprocessor_of
 from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import UsageError, plain_errors
 from smpconv_mm.layers import Involution2d
-from smpconv_mm.visualization import draw_input_kernels, draw_kernels, save_figure
+from smpconv_mm.visualization import (
+    draw_input_kernels,
+    draw_kernel_sizes,
+    draw_kernels,
+    save_figure,
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,6 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--layer', help='layers in this one only, e.g. stages.0')
     parser.add_argument('--image', help='image file, for involutions')
     parser.add_argument('--size', type=int, default=224, help='side of that image')
+    parser.add_argument(
+        '--sizes', metavar='FILE', help='picture of the learned size of every layer'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args(argv)
     with plain_errors():
@@ -49,6 +57,8 @@ def main(argv: list[str] | None = None) -> None:
                 )
             else:
                 figure = draw_kernels(model, args.layers, args.channels, args.layer)
+            if args.sizes:
+                save_figure(draw_kernel_sizes(model), args.sizes)
         except ValueError as error:
             raise UsageError(str(error)) from error
         save_figure(figure, args.out)

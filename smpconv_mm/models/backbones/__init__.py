@@ -2,6 +2,7 @@
 
 from .convnext_dcls import DCLSConvNeXt
 from .convnext_oriented import OrientedConvNeXt
+from .flexnet import FlexNet, FlexTCN
 from .rednet import CedNet, RedNet
 from .smp_resnet import SMPResNet
 from .smp_tcn import SMPTCN
@@ -10,9 +11,11 @@ from .smpnet import SMPNet
 __all__ = [
     'CedNet',
     'DCLSConvNeXt',
+    'FlexNet',
+    'FlexTCN',
     'OrientedConvNeXt',
     'RedNet',
-    'SMPTCN',
     'SMPNet',
     'SMPResNet',
+    'SMPTCN',
 ]

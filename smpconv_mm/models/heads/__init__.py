@@ -1,7 +1,7 @@
-"""Heads that mmdet lacks.
+"""Heads that mmpretrain and mmdet lack.
 
-They extend mmdet's classes. What is registered are functions that import mmdet when
-they are called, so that classification neither needs it nor waits for it.
+Those of detectors extend mmdet's classes. What is registered are functions that import
+mmdet when they are called, so that classification neither needs it nor waits for it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smpconv_mm.registry import MODELS
+
+from .sequence_heads import RegressionHead, StepwiseClsHead
 
 if TYPE_CHECKING:
     from .involution import InvolutionMaskHead, InvolutionRPNHead
@@ -30,4 +32,9 @@ def involution_mask_head(*args, **kwargs) -> InvolutionMaskHead:
     return InvolutionMaskHead(*args, **kwargs)
 
 
-__all__ = ['involution_mask_head', 'involution_rpn_head']
+__all__ = [
+    'RegressionHead',
+    'StepwiseClsHead',
+    'involution_mask_head',
+    'involution_rpn_head',
+]

@@ -1,0 +1,11 @@
+_base_ = ['./ckcnn-100k_1xb64_pmnist.py']
+
+model = dict(
+    backbone=dict(
+        channels=[100] * 2,
+        dropout=0.2,
+        input_dropout=0.2,
+        kernel_cfg=dict(kernel_net=dict(omega_0=42.16)),
+    ),
+    head=dict(in_channels=100),
+)

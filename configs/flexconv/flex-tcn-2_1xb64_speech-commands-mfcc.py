@@ -1,0 +1,3 @@
+_base_ = ['./flex-tcn-6_1xb64_speech-commands-mfcc.py']
+
+model = dict(backbone=dict(channels=[30] * 2))

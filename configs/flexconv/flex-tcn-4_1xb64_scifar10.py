@@ -1,0 +1,3 @@
+_base_ = ['./flex-tcn-6_1xb64_scifar10.py']
+
+model = dict(backbone=dict(channels=[30] * 4))

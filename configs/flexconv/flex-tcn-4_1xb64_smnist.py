@@ -1,0 +1,3 @@
+_base_ = ['./flex-tcn-6_1xb64_smnist.py']
+
+model = dict(backbone=dict(channels=[30] * 4))

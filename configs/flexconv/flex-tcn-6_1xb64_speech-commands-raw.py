@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/flex-tcn.py',
+    '../_base_/datasets/speech-commands-raw.py',
+    '../_base_/schedules/flex_plateau_200e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(in_channels=1, kernel_size=16000))
+train_dataloader = dict(batch_size=64)

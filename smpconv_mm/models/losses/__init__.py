@@ -1,0 +1,5 @@
+"""Terms that are added to the loss of a task."""
+
+from .kernel_losses import AliasingLoss, KernelNormLoss, nyquist_frequency
+
+__all__ = ['AliasingLoss', 'KernelNormLoss', 'nyquist_frequency']

@@ -1,0 +1,86 @@
+"""FlexConv's configs on tiny data in the real formats: train, resume, test."""
+
+import json
+from pathlib import Path
+
+import pytest
+import real_formats
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[2]
+# one of every set and kind of network
+NAMES = [
+    'flexnet-3_1xb64_cifar10',
+    'flexnet-7_1xb64_mnist',
+    'flexnet-7_1xb256_stl10',
+    'flexnet-5_32xb64_imagenet32',
+    'flexnet-7_1xb64_cifar10-16',
+    'flex-tcn-2_1xb64_pmnist',
+    'flex-tcn-2_1xb64_scifar10-noise-padded',
+    'flex-tcn-2_1xb64_char-trajectories',
+    'flex-tcn-2_1xb64_speech-commands-mfcc',
+    'flex-tcn-2_1xb64_copy-memory',
+    'flex-tcn-2_1xb64_adding-problem',
+    'ckcnn-1m_1xb64_scifar10',
+    'ckcnn-100k_1xb32_char-trajectories',
+    'ck-tcn-2_1xb64_smnist',
+]
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data')
+    real_formats.write_all(folder)
+    return folder
+
+
+def options_for(cfg, data):
+    """A network and a set for seconds."""
+    options = [
+        'model.backbone.channels=[4]',
+        'model.head.in_channels=4',
+        'train_cfg.max_epochs=1',
+    ]
+    if 'stem_channels' in cfg.model.backbone:
+        options.append('model.backbone.stem_channels=4')
+    for phase in ('train', 'val', 'test'):
+        loader = cfg[f'{phase}_dataloader']
+        prefix = f'{phase}_dataloader'
+        options += [f'{prefix}.batch_size=4', f'{prefix}.num_workers=0']
+        if 'persistent_workers' in loader:
+            options.append(f'{prefix}.persistent_workers=False')
+        dataset = loader.dataset
+        if 'data_root' in dataset:
+            root = dataset.data_root.replace('data', str(data), 1)
+            options += [f'{prefix}.dataset.data_root={root}']
+            if dataset.type != 'CustomDataset':
+                options.append(f'{prefix}.dataset.verify=False')
+        else:
+            options.append(f'{prefix}.dataset.num_samples=8')
+        options.append(f'{prefix}.dataset.indices=8')
+    return options
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_trains_resumes_and_tests(run_tool, name, data, tmp_path):
+    config = ROOT / f'configs/flexconv/{name}.py'
+    cfg = Config.fromfile(config)
+    options = options_for(cfg, data)
+    args = config, '--work-dir', tmp_path
+    run_tool('train.py', *args, '--cfg-options', *options)
+    options[2] = 'train_cfg.max_epochs=2'
+    run_tool('train.py', *args, '--resume', '--cfg-options', *options)
+    out = tmp_path / 'metrics.json'
+    run_tool(
+        'test.py',
+        config,
+        tmp_path / 'epoch_2.pth',
+        '--work-dir',
+        tmp_path,
+        '--out',
+        out,
+        '--cfg-options',
+        *options,
+    )
+    metrics = json.loads(out.read_text())
+    assert ('mse' if 'adding' in name else 'accuracy/top1') in metrics
