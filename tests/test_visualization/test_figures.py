@@ -9,12 +9,12 @@ from torch import nn
 from smpconv_mm.datasets import Digits
 from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import (
-    CVolution2d,
-    Involution2d,
     CKConv2d,
+    CVolution2d,
     FlexConv1d,
     FlexConv2d,
     FlexConv3d,
+    Involution2d,
     OrientedConv2d,
     SMPConv1d,
     SMPConv2d,
