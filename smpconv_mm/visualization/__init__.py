@@ -11,8 +11,8 @@ from .trajectories import draw_trajectories
 __all__ = [
     'draw_confusion',
     'draw_curves',
-    'draw_input_kernels',
     'draw_kernel_sizes',
+    'draw_input_kernels',
     'draw_kernels',
     'draw_samples',
     'draw_size_growth',

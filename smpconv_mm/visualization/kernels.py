@@ -47,7 +47,8 @@ def draw_kernels(
         ValueError: If the model has no such kernels (deploy form), or the layer none.
     """
     kinds = (SMPKernel, OrientedKernel, CKKernel)
-    layers = layers_inside(model, kinds, layer, 'kernels of points, lines or networks')
+    what = 'kernels of points, lines or networks'
+    layers = layers_inside(model, kinds, layer, what)
     rows = np.unique(np.linspace(0, len(layers) - 1, max_layers).round().astype(int))
     figure = Figure(
         figsize=(2.1 * (channels + 1), 2.3 * len(rows)), layout='constrained'

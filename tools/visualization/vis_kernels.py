@@ -36,11 +36,11 @@ def main(argv: list[str] | None = None) -> None:
         help='channels (of involutions groups) a layer',
     )
     parser.add_argument('--layer', help='layers in this one only, e.g. stages.0')
-    parser.add_argument('--image', help='image file, for involutions')
-    parser.add_argument('--size', type=int, default=224, help='side of that image')
     parser.add_argument(
         '--sizes', metavar='FILE', help='picture of the learned size of every layer'
     )
+    parser.add_argument('--image', help='image file, for involutions')
+    parser.add_argument('--size', type=int, default=224, help='side of that image')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args(argv)
     with plain_errors():
