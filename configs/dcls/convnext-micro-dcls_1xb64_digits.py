@@ -27,8 +27,6 @@ model = dict(
     ),
 )
 
-optim_wrapper = dict(
-    paramwise_cfg=dict(bypass_duplicate=True, custom_keys=_base_.dcls_rules)
-)
+optim_wrapper = dict(paramwise_cfg=_base_.dcls_rules)
 
 default_hooks = dict(logger=dict(interval=10))

@@ -7,6 +7,4 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=128)
-optim_wrapper = dict(
-    paramwise_cfg=dict(bypass_duplicate=True, custom_keys=_base_.dcls_rules)
-)
+optim_wrapper = dict(paramwise_cfg=_base_.dcls_rules)
