@@ -112,8 +112,8 @@ def load_signal(name: str) -> Tensor:
 
     Args:
         name (str): One of :data:`SIGNALS` or :data:`KERNELS`, or a file: ``.wav`` (the
-            first channel) or ``.npy`` (one axis: a signal; two: a grey image). Of a long
-            signal the first 16384 samples are taken.
+            first channel) or ``.npy`` (one axis: a signal; two: a grey image). Of a
+            long signal the first 16384 samples are taken.
 
     Returns:
         Tensor: Float32 of shape (L,) or (H, W), scaled to [-1, 1].
