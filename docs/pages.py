@@ -16,6 +16,7 @@ GENERATED = DOCS / '_generated'
 READMES = {
     'smpconv': ROOT / 'configs/smpconv/README.md',
     'oriented1d': ROOT / 'configs/oriented1d/README.md',
+    'dcls': ROOT / 'configs/dcls/README.md',
     'involution': ROOT / 'configs/involution/README.md',
     'detection': ROOT / 'configs/detection/README.md',
     'segmentation': ROOT / 'configs/segmentation/README.md',

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
+import pickle
+import pickletools
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -14,15 +20,12 @@ from torch import nn
 
 from .errors import CheckpointError
 
-# what torch's weights_only unpickler says when it refuses an object
-_REFUSED = re.compile(
-    r'(?:Unsupported (?:global|class)|unrecognized function|Can only build)[^.,]*'
-    r'(?:\.\w+)*'
-)
-
 
 def load(path: str | Path, map_location: str = 'cpu') -> dict:
-    """Read a checkpoint file with ``weights_only=True``.
+    """Read a checkpoint file with ``weights_only=True``, or a ``.safetensors`` file.
+
+    Returns:
+        dict: What the file holds. If there is a ``meta``, it is a dict.
 
     Raises:
         CheckpointError: If the file is missing, truncated, not a checkpoint, or
@@ -31,35 +34,162 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f'checkpoint {path} does not exist')
+    if path.suffix == '.safetensors':
+        return dict(state_dict=_load_safetensors(path, str(map_location)), meta={})
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen types for bad files
-        text = ' '.join(str(error).split())
-        detail = f'{type(error).__name__}: {text.rpartition("error: ")[2][:120]}'
-        refused = _REFUSED.search(text)
-        if refused:
-            raise CheckpointError(
-                f'checkpoint {path} was refused: it holds objects other than '
-                'tensors and plain values, which could run code when loaded '
-                f'({refused.group()}). If you trust its source, re-save its '
-                'state_dict alone with the program that wrote it'
-            ) from error
-        raise CheckpointError(
-            f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it '
-            'is truncated or not a PyTorch checkpoint '
-            f'({detail}). Copy or download it again, or resume from an earlier one'
-        ) from error
-    if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(
-            f'checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict '
-            'with a state_dict'
-        )
+        raise CheckpointError(_why_unreadable(path, error)) from error
+    _check_form(checkpoint, path)
+    if checkpoint.get('meta', {}) is None:
+        checkpoint['meta'] = {}
     return checkpoint
 
 
+def _load_safetensors(path: Path, map_location: str) -> dict[str, torch.Tensor]:
+    if find_spec('safetensors') is None:
+        raise CheckpointError(
+            f'checkpoint {path} needs the package safetensors, which is not installed; '
+            'run pip install "smpconv_mm[safetensors]"'
+        )
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, map_location)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: {error}. '
+            'Copy or download it again'
+        ) from error
+
+
+def in_deploy_form(checkpoint: Mapping) -> bool:
+    """Whether a checkpoint is of a network in deploy form."""
+    return bool((checkpoint.get('meta') or {}).get('deploy'))
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    text = ' '.join(str(error).split()).rpartition('error: ')[2]
+    named = re.search(r'GLOBAL (\S+)', text)
+    reason = named[1] if named else re.split(r'\. |, | Check ', text)[0]
+    refused = isinstance(error, pickle.UnpicklingError)
+    if refused and 'Unsupported operand' not in text and _is_whole(path):
+        return (
+            f'checkpoint {path} was refused: it holds objects other than '
+            f'tensors and plain values, which could run code when loaded ({reason}). '
+            'If you trust its source, re-save its state_dict alone with the program '
+            'that wrote it'
+        )
+    return (
+        f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it '
+        'is truncated or not a PyTorch checkpoint '
+        f'({type(error).__name__}: {reason[:120]}). Copy or download it again, or '
+        'resume from an earlier one'
+    )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the pickles in a file can be parsed to their ends; runs none of them."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                (name,) = (n for n in archive.namelist() if n.endswith('/data.pkl'))
+                return bool(list(pickletools.genops(archive.read(name))))
+        with open(path, 'rb') as file:
+            for _ in range(4):  # magic number, protocol, system, content
+                list(pickletools.genops(file))
+                if not file.peek(1):
+                    break
+        return True
+    except Exception:  # pickletools raises several types for what is not a pickle
+        return False
+
+
+def _check_form(checkpoint: object, path: Path) -> None:
+    """Raise if a file holds anything but what a checkpoint is made of."""
+    expected = 'expected a dict with a state_dict'
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f'checkpoint {path} holds a {type(checkpoint).__name__}, {expected}'
+        )
+    meta = checkpoint.get('meta')
+    if meta is not None and not isinstance(meta, Mapping):
+        raise CheckpointError(
+            f'checkpoint {path}: meta is a {type(meta).__name__}, expected a dict'
+        )
+    classes = (meta or {}).get('dataset_meta')
+    if classes is not None and not isinstance(classes, Mapping):
+        raise CheckpointError(
+            f'checkpoint {path}: meta.dataset_meta is a {type(classes).__name__}, '
+            'expected a dict'
+        )
+    _check_entries(checkpoint.get('state_dict', checkpoint), path)
+
+
+def _check_entries(state_dict: object, path: str | Path) -> None:
+    where = f'checkpoint {path}'.rstrip()
+    if not isinstance(state_dict, Mapping):
+        raise CheckpointError(
+            f'{where}: its state dict is a {type(state_dict).__name__}, '
+            'expected a dict of names and tensors'
+        )
+    for key, value in state_dict.items():
+        if not isinstance(key, str):
+            raise CheckpointError(
+                f'{where} has an entry named {key!r}, a '
+                f'{type(key).__name__}; names of entries are strings'
+            )
+        if not isinstance(value, torch.Tensor):
+            continue
+        if value.layout != torch.strided or value.is_quantized:
+            kind = 'quantised' if value.is_quantized else 'sparse'
+            raise CheckpointError(
+                f'{where}: {key} is a {kind} tensor; save it as a plain one, with '
+                'dequantize() or to_dense()'
+            )
+
+
+def check_resumable(checkpoint: Mapping, path: str | Path) -> None:
+    """Raise if a training cannot go on from a checkpoint as if it had not stopped.
+
+    Raises:
+        CheckpointError: If it lacks the state of the optimiser, or the epoch and
+            iteration that had ended.
+    """
+    meta = checkpoint.get('meta') or {}
+    lacking = [
+        key
+        for key in ('optimizer', 'message_hub')
+        if not isinstance(checkpoint.get(key), Mapping) or not checkpoint[key]
+    ]
+    state = checkpoint.get('optimizer') or {}
+    if 'state' in state and 'param_groups' not in state:
+        lacking.append('optimizer.param_groups')
+    if lacking or 'epoch' not in meta or 'iter' not in meta:
+        lacking += [f'meta.{key}' for key in ('epoch', 'iter') if key not in meta]
+        raise CheckpointError(
+            f'checkpoint {path} holds weights but not all that is needed to resume '
+            f'({", ".join(lacking)} missing, as in best_*.pth). Resume from an '
+            'epoch_*.pth or iter_*.pth, or start a new training from these weights: '
+            f'--cfg-options load_from={path}, without --resume'
+        )
+    for key in ('epoch', 'iter'):
+        if not isinstance(meta[key], int) or meta[key] < 0:
+            raise CheckpointError(
+                f'checkpoint {path}: meta.{key} is {meta[key]!r}, expected how many '
+                'have ended, from 0'
+            )
+
+
 def state_dict_of(checkpoint: Mapping) -> dict:
-    """The model's entries of a checkpoint, without a ``module.`` prefix."""
+    """The model's entries of a checkpoint, without a ``module.`` prefix.
+
+    Raises:
+        CheckpointError: If they are not named tensors.
+    """
     state_dict = checkpoint.get('state_dict', checkpoint)
+    _check_entries(state_dict, '')
     return {
         key.removeprefix('module.'): value
         for key, value in state_dict.items()
@@ -109,13 +239,15 @@ def check_fits(
 
     Raises:
         CheckpointError: Counts, and first names of, missing, unexpected and
-            differently shaped entries.
+            differently shaped entries; or an entry that is not finite.
     """
     own = full_shapes or {**shapes_of(model), **adapted_shapes(model, state_dict)}
-    missing = [
-        key
-        for key in own
-        if key not in state_dict and key.rpartition('.')[2] not in _NEW
+    lacking = missing(model, state_dict, full_shapes)
+    kinds = [
+        f'{key} {state_dict[key].dtype} instead of {value.dtype}'
+        for key, value in model.state_dict().items()
+        if key in state_dict
+        and value.is_floating_point() != state_dict[key].is_floating_point()
     ]
     unexpected = [key for key in state_dict if key not in own]
     shapes = [
@@ -123,14 +255,16 @@ def check_fits(
         for key in own
         if key in state_dict and state_dict[key].shape != own[key]
     ]
-    if not (missing or unexpected or shapes):
+    if not (lacking or unexpected or shapes or kinds):
+        check_finite(state_dict, path)
         return
     faults = [
         f'{len(names)} {what} ({", ".join(names[:3])}{", ..." * (len(names) > 3)})'
         for names, what in [
-            (missing, 'entries missing'),
+            (lacking, 'entries missing'),
             (unexpected, 'unknown entries'),
             (shapes, 'of another shape'),
+            (kinds, 'of another type'),
         ]
         if names
     ]
@@ -140,6 +274,116 @@ def check_fits(
         + '. Use the config that it was trained with (meta["cfg"] of the checkpoint '
         'holds it), or convert it with tools/model_converters'
     )
+
+
+def check_finite(state_dict: Mapping, path: str | Path) -> None:
+    """Raise if a state dict holds NaN or infinity; masks of -inf are let through.
+
+    Raises:
+        CheckpointError: Names the first entry.
+    """
+    bad = not_finite(state_dict)
+    if bad:
+        raise CheckpointError(
+            f'checkpoint {path}: {bad[0]} is not finite'
+            + f', nor are {len(bad) - 1} other entries' * (len(bad) > 1)
+            + '; its training diverged. Take an earlier checkpoint'
+        )
+
+
+def not_finite(state_dict: Mapping) -> list[str]:
+    """Names of the entries that hold NaN or infinity."""
+    kinds = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+    return [
+        key
+        for key, value in state_dict.items()
+        if value.dtype in kinds and not bool((value < torch.inf).all())
+    ]
+
+
+def check_part(
+    model: nn.Module,
+    state_dict: Mapping,
+    path: str | Path,
+    option: str,
+    same: str | None = '',
+    full_shapes: Mapping[str, torch.Size] | None = None,
+) -> None:
+    """Check weights to start from, of which a model takes what it has too.
+
+    Args:
+        model (nn.Module): The model.
+        state_dict (Mapping): What is to be loaded.
+        path (str | Path): Where it comes from, for the message.
+        option (str): Where ``ignore_mismatched_sizes`` can be set.
+        same (str, optional): Entries with this prefix must not be of another
+            shape; None if any may. Defaults to ``''``: all.
+        full_shapes (Mapping, optional): See :func:`check_fits`.
+
+    Raises:
+        CheckpointError: If there is no entry in common, one is of another shape
+            although it must not, or one is not finite.
+    """
+    own = full_shapes or shapes_of(model)
+    common = {key: state_dict[key] for key in own if key in state_dict}
+    if not common:
+        raise CheckpointError(
+            f'checkpoint {path} has no entry in common with the model; its first '
+            f'names are {list(state_dict)[:3]}, those of the model {list(own)[:3]}'
+        )
+    other = mismatched(model, state_dict, full_shapes)
+    other = [key for key in other if same is not None and key.startswith(same)]
+    if other:
+        key = other[0]
+        raise CheckpointError(
+            f'checkpoint {path} is of another architecture: {len(other)} of '
+            f'{len(own)} entries have another shape, the first is {key} '
+            f'{tuple(state_dict[key].shape)} instead of {tuple(own[key])}. Take a '
+            'checkpoint of this one, or start from what fits with '
+            f'{option}.ignore_mismatched_sizes=True'
+        )
+    check_finite(common, path)
+
+
+def missing(
+    model: nn.Module,
+    state_dict: Mapping,
+    full_shapes: Mapping[str, torch.Size] | None = None,
+) -> list[str]:
+    """Names of a model's entries that a state dict does not have.
+
+    Not those that files of earlier versions lack.
+    """
+    return [
+        key
+        for key in full_shapes or shapes_of(model)
+        if key not in state_dict and key.rpartition('.')[2] not in _NEW
+    ]
+
+
+def mismatched(
+    model: nn.Module,
+    state_dict: Mapping,
+    full_shapes: Mapping[str, torch.Size] | None = None,
+) -> list[str]:
+    """Names of entries that would be refused for their shapes.
+
+    Not those that take over their shape, nor those below a module that has hooks
+    to adapt state dicts, such as the position embedding of a transformer.
+    """
+    own = full_shapes or {**shapes_of(model), **adapted_shapes(model, state_dict)}
+    adapting = tuple(
+        f'{name}.' if name else ''
+        for name, module in model.named_modules()
+        if module._load_state_dict_pre_hooks
+    )
+    return [
+        key
+        for key in own
+        if key in state_dict
+        and state_dict[key].shape != own[key]
+        and not key.startswith(adapting)
+    ]
 
 
 def load_into(model: nn.Module, path: str | Path) -> dict:
@@ -156,45 +400,96 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name that becomes ``path`` when the block succeeds.
 
     The temporary file lies in the same folder and keeps the suffix; it is
-    removed when the block fails.
+    removed when the block fails. Those that killed programs left in the folder
+    are removed, too.
+
+    Raises:
+        FileNotFoundError: If the block wrote under another name, as writers do
+            that append a suffix of their own.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    prefix, opened = f'.{path.stem}{_WRITING}', None
     try:
+        _remove_leftovers(path.parent)
+        opened = handle, temporary = _new_file(path, prefix)
         yield temporary
+        strays = _named_after(temporary)
+        if strays:
+            raise FileNotFoundError(
+                f'{path} was not written, but {strays[0].name}; give {path} a suffix '
+                'that its writer knows'
+            )
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as error:  # say the name that is meant
+        if error.errno and Path(error.filename or prefix).name.startswith(prefix):
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if opened:
+            for file in (temporary, *_named_after(temporary)):
+                file.unlink(missing_ok=True)
+            os.close(handle)
+
+
+_WRITING = '.writing-'  # in the names of temporary files
+
+
+def _named_after(temporary: Path) -> list[Path]:
+    return [*temporary.parent.glob(f'{glob.escape(temporary.name)}?*')]
+
+
+def _new_file(path: Path, prefix: str) -> tuple[int, Path]:
+    """A file beside ``path``, locked while its handle is open.
+
+    The lock goes with the program, however that ends.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(path.suffix, prefix, path.parent)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks; nothing is removed there
+            return handle, Path(name)
+        if os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)  # removed before it was locked
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that no program writes any more."""
+    for file in folder.glob(f'.*{_WRITING}*'):
+        try:
+            with open(file, 'rb+') as opened:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.unlink(missing_ok=True)
+        except OSError:  # being written, already gone, or of another user
+            continue
 
 
 def save(checkpoint: dict, path: str | Path) -> None:
     """Write a checkpoint; never leaves a half-written file under ``path``."""
-    with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
+    # torch's own way of opening a file does not tell why it cannot be written
+    with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+        torch.save(checkpoint, file)
 
 
 def find_latest(work_dir: str | Path) -> Path | None:
     """The checkpoint to resume from in a work dir, or None.
 
-    It is the one that MMEngine's ``last_checkpoint`` names; where a killed run
-    left that file empty or pointing nowhere, the newest ``epoch_*.pth`` or
-    ``iter_*.pth``.
+    It is the one that MMEngine's ``last_checkpoint`` names, in the work dir itself
+    if it was copied or moved; where a killed run left that file empty or pointing
+    nowhere, the newest ``epoch_*.pth`` or ``iter_*.pth``.
     """
     work_dir = Path(work_dir)
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file():
         named = pointer.read_text().strip()
-        for candidate in (Path(named), work_dir / Path(named).name):
+        for candidate in (work_dir / Path(named).name, Path(named)):
             if named and candidate.is_file():
                 return candidate
     found = [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')]

@@ -1,5 +1,10 @@
+import errno
+import functools
 import os
 import pickle
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +17,9 @@ from torch import nn
 
 import smpconv_mm  # noqa: F401  makes MMEngine's types loadable
 from smpconv_mm import checkpoint as ckpt
-from smpconv_mm.errors import CheckpointError
+from smpconv_mm.errors import CheckpointError, plain_errors
+
+ROOT = Path(__file__).parents[1]
 
 
 class Payload:
@@ -73,6 +80,39 @@ def test_malicious_checkpoint_is_not_executed(tmp_path):
     assert not trace.exists()
 
 
+class Runs:
+    """Would run a command."""
+
+    def __reduce__(self):
+        return os.system, ('true',)
+
+
+@pytest.mark.parametrize(
+    'payload', [Runs(), Open(), functools.partial(print), range(3)]
+)
+@pytest.mark.parametrize('zipped', [True, False])
+def test_refused_and_cut_files_are_told_apart(payload, zipped, tmp_path):
+    """Also where torch's message speaks of neither, or of the other."""
+    path = tmp_path / 'a.pth'
+    content = dict(state_dict=dict(weight=torch.ones(10)), x=payload)
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match='refused.*could run code'):
+        ckpt.load(path)
+    content['x'] = [1, 'text']
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for size in range(1, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match='truncated'):
+            ckpt.load(path)
+
+
+def test_a_refused_object_is_named(tmp_path):
+    torch.save(dict(x=Runs()), tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match=r'\((posix|nt).system\)'):
+        ckpt.load(tmp_path / 'bad.pth')
+
+
 def test_getattr_is_not_opened(tmp_path):
     torch.save(dict(x=Open()), tmp_path / 'bad.pth')
     with pytest.raises(CheckpointError, match='refused'):
@@ -108,6 +148,72 @@ def test_missing_and_foreign_files(tmp_path):
         ckpt.load(tmp_path / 'list.pth')
 
 
+def test_safetensors(tmp_path):
+    safetensors = pytest.importorskip('safetensors.torch')
+    path, model = tmp_path / 'a.safetensors', nn.Linear(2, 3)
+    safetensors.save_file(model.state_dict(), path)
+    other = nn.Linear(2, 3)
+    ckpt.load_into(other, path)
+    assert torch.equal(other.weight, model.weight)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match='bytes. cannot be read: '):
+        ckpt.load(path)
+
+
+def test_safetensors_without_the_package(tmp_path, monkeypatch):
+    (tmp_path / 'a.safetensors').write_bytes(b'')
+    monkeypatch.setattr(ckpt, 'find_spec', lambda name: None)
+    with pytest.raises(CheckpointError, match=r'smpconv_mm\[safetensors'):
+        ckpt.load(tmp_path / 'a.safetensors')
+
+
+@pytest.mark.parametrize(
+    'fault, message',
+    [
+        (dict(optimizer={}), 'optimizer missing, as in best'),
+        (dict(optimizer=dict(state={})), 'optimizer.param_groups missing'),
+        (dict(message_hub=None), 'message_hub missing'),
+        (dict(meta=None), r'\(meta.epoch, meta.iter missing'),
+        (dict(meta=dict(epoch=1)), 'meta.iter missing'),
+        (dict(meta=dict(epoch=-1, iter=1)), 'meta.epoch is -1, expected how many'),
+        (dict(meta=dict(epoch=1, iter='x')), "meta.iter is 'x'"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_resumed(fault, message, tmp_path):
+    whole = dict(
+        state_dict=nn.Linear(2, 3).state_dict(),
+        meta=dict(epoch=1, iter=2),
+        optimizer=dict(state={}, param_groups=[]),
+        message_hub=dict(runtime_info={}),
+    )
+    torch.save(whole, tmp_path / 'a.pth')
+    ckpt.check_resumable(ckpt.load(tmp_path / 'a.pth'), 'a.pth')
+    torch.save({**whole, **fault}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=message):
+        ckpt.check_resumable(ckpt.load(tmp_path / 'a.pth'), 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (dict(state_dict=[1]), 'its state dict is a list, expected a dict'),
+        (dict(state_dict={}, meta=[1]), 'meta is a list, expected a dict'),
+        ({3: torch.ones(1)}, 'an entry named 3, a int; names of entries are strings'),
+        (dict(state_dict={1.5: torch.ones(1)}), 'an entry named 1.5'),
+        (dict(state_dict=dict(w=torch.eye(2).to_sparse())), 'w is a sparse tensor'),
+        (
+            dict(meta=dict(dataset_meta=['cat'])),
+            'meta.dataset_meta is a list, expected a dict',
+        ),
+    ],
+    ids=['list', 'meta', 'number', 'float', 'sparse', 'classes'],
+)
+def test_what_is_not_a_checkpoint(content, message, tmp_path):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=rf'a.pth.*{message}'):
+        ckpt.load(tmp_path / 'a.pth')
+
+
 def test_check_fits():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
     ckpt.check_fits(model, model.state_dict(), 'x.pth')
@@ -119,6 +225,27 @@ def test_check_fits():
     assert '2 unknown entries (2.weight, 2.bias)' in text
     assert '1.weight (5, 3) instead of (4, 3)' in text
     assert 'tools/model_converters' in text
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_weights_that_are_not_finite(value, tmp_path):
+    model = nn.Linear(2, 3)
+    state_dict = {key: entry.clone() for key, entry in model.state_dict().items()}
+    state_dict['bias'][1] = value
+    torch.save(state_dict, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='a.pth: bias is not finite'):
+        ckpt.load_into(model, tmp_path / 'a.pth')
+    assert not ckpt.not_finite(dict(mask=torch.tensor([0, -torch.inf])))
+
+
+@pytest.mark.parametrize('dtype', [torch.int64, torch.complex64])
+def test_weights_of_another_type(dtype):
+    """torch would cut them off without a word."""
+    model = nn.Linear(2, 3)
+    state_dict = {key: value.to(dtype) for key, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match='2 of another type .weight torch'):
+        ckpt.check_fits(model, state_dict, 'x.pth')
+    ckpt.check_fits(model, model.half().state_dict(), 'x.pth')
 
 
 def test_load_into_strips_data_parallel(tmp_path):
@@ -139,6 +266,63 @@ class TestAtomic:
                 raise RuntimeError('disk full')
         assert path.read_bytes() == b'old'
         assert [p.name for p in tmp_path.iterdir()] == ['a.pth']
+
+    def test_writer_that_takes_another_name(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match='a was not written, but .*npy'):
+            with ckpt.atomic_path(tmp_path / 'a') as temporary:
+                np.save(temporary, np.ones(2))
+        assert not list(tmp_path.iterdir())
+
+    def test_leftovers_of_a_killed_program(self, tmp_path):
+        """They are removed by the next that writes there, not while one writes."""
+        code = (
+            'import os, sys; from smpconv_mm.checkpoint import atomic_path\n'
+            'with atomic_path(sys.argv[1]) as path:\n'
+            '    path.write_text("half"); os.kill(os.getpid(), 9)'
+        )
+        subprocess.run([sys.executable, '-c', code, tmp_path / 'a.pth'], cwd=ROOT)
+        (left,) = tmp_path.iterdir()
+        assert left.name.startswith('.a.') and left.read_text() == 'half'
+        with ckpt.atomic_path(tmp_path / 'b.pth') as one:
+            assert not left.exists()
+            ckpt.save(dict(a=1), tmp_path / 'c.pth')
+            assert one.exists()
+        assert {p.name for p in tmp_path.iterdir()} == {'b.pth', 'c.pth'}
+
+    @pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs Linux')
+    @pytest.mark.parametrize('write', ['save', 'text'])
+    def test_a_full_disk(self, tmp_path, monkeypatch, write):
+        """The file is named, not the temporary one, and what helps."""
+        path = tmp_path / 'a.pth'
+        path.write_bytes(b'old')
+
+        def full(suffix, prefix, dir):
+            name = f'{dir}/{prefix}x{suffix}'
+            os.symlink('/dev/full', name)
+            return os.open(name, os.O_RDWR), name
+
+        monkeypatch.setattr(tempfile, 'mkstemp', full)
+        with pytest.raises(SystemExit) as info, plain_errors():
+            if write == 'save':
+                ckpt.save(dict(weight=torch.ones(100_000)), path)
+            else:
+                with ckpt.atomic_path(path) as temporary:
+                    temporary.write_text('x')
+        assert str(info.value) == (
+            f'error: {path}: the disk is full; make room or choose another folder'
+        )
+        assert path.read_bytes() == b'old'
+        assert [p.name for p in tmp_path.iterdir()] == ['a.pth']
+
+    def test_a_folder_that_cannot_be_written_to(self, tmp_path, monkeypatch):
+        def denied(suffix, prefix, dir):
+            name = f'{dir}/{prefix}x{suffix}'
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+        monkeypatch.setattr(tempfile, 'mkstemp', denied)
+        with pytest.raises(SystemExit, match=f'error: {tmp_path}/a.pth: permission d'):
+            with plain_errors():
+                ckpt.save({}, tmp_path / 'a.pth')
 
     def test_success(self, tmp_path):
         path = tmp_path / 'folder' / 'a.pth'

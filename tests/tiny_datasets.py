@@ -5,6 +5,7 @@ training and validation, since the tests ask for overfitting.
 """
 
 import json
+import re
 from itertools import groupby
 from pathlib import Path
 
@@ -132,7 +133,9 @@ def make_ade(root, images=8, size=(96, 128), seed=0):
     return root
 
 
-SMALL = """
+# small backbones by the first word of their names in recipes
+SMALL = {
+    'smpnet': """
 channels = [16, 32, 48, 64]
 backbone = dict(
     arch=dict(
@@ -141,20 +144,42 @@ backbone = dict(
     drop_path_rate=0.0,
     init_cfg=None,
 )
-randomness = dict(seed=0)
-"""
+""",
+    'convnext': """
+channels = [16, 32, 48, 64]
+backbone = dict(
+    arch=dict(_delete_=True, channels=channels, depths=[1] * 4),
+    drop_path_rate=0.0,
+    init_cfg=None,
+)
+""",
+    'rednet': """
+channels = [64, 128, 256, 512]
+backbone = dict(depth=26, base_channels=16, stem_channels=32, init_cfg=None)
+""",
+}
+SMALL['cednet'] = SMALL['rednet']
+
+
+def small_backbone(recipe):
+    """Lines of a config that make the backbone of a recipe small."""
+    kind = re.search('|'.join(SMALL), recipe)[0]
+    return f'{SMALL[kind]}randomness = dict(seed=0)'
 
 
 def small_detector(path, recipe, root):
-    """Write a config: a recipe of configs/detection, small, on :func:`make_coco`."""
+    """Write a config: a recipe of configs/detection, or FOLDER/NAME of another
+    folder, small, on :func:`make_coco`.
+    """
+    recipe = recipe if '/' in recipe else f'detection/{recipe}'
     roi = 'mask-rcnn' in recipe
     mask = ', with_mask=True' if roi else ''
     path.write_text(
         f"""
-_base_ = {str(CONFIGS / 'detection' / recipe)!r}
-{SMALL}
+_base_ = {str(CONFIGS / recipe)!r}
+{small_backbone(recipe)}
 small = dict(in_channels=32, feat_channels=32)
-maps = channels if {roi} else channels[1:]
+maps = channels if {roi or 'smpnet' not in recipe} else channels[1:]
 model = dict(backbone=backbone, neck=dict(in_channels=maps, out_channels=32))
 if {roi}:
     model.update(
@@ -214,13 +239,15 @@ default_hooks = dict(visualization=dict(interval=1))
     return path
 
 
-def small_segmenter(path, root):
-    """Write a config: the recipe of UPerNet, small, on :func:`make_ade`."""
-    recipe = 'smpnet-tiny_upernet_4xb4-amp-160k_ade20k-512x512.py'
+UPERNET = 'segmentation/smpnet-tiny_upernet_4xb4-amp-160k_ade20k-512x512.py'
+
+
+def small_segmenter(path, root, recipe=UPERNET):
+    """Write a config: a recipe of UPerNet on ADE20K, small, on :func:`make_ade`."""
     path.write_text(
         f"""
-_base_ = {str(CONFIGS / 'segmentation' / recipe)!r}
-{SMALL}
+_base_ = {str(CONFIGS / recipe)!r}
+{small_backbone(recipe)}
 model = dict(
     data_preprocessor=dict(size=(96, 96)),
     backbone=backbone,

@@ -6,7 +6,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='smpconv_mm.CheckpointHook',
         interval=1,
         max_keep_ckpts=3,
         save_best='auto',
@@ -18,6 +18,7 @@ default_hooks = dict(
     after_step=dict(type='smpconv_mm.AfterStepHook'),
     epoch_seed=dict(type='smpconv_mm.EpochSeedHook'),
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
+    finite_guard=dict(type='smpconv_mm.FiniteGuardHook'),
 )
 
 env_cfg = dict(

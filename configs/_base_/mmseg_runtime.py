@@ -6,7 +6,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='smpconv_mm.CheckpointHook',
         by_epoch=False,
         interval=16000,
         max_keep_ckpts=3,
@@ -17,6 +17,7 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
     after_step=dict(type='smpconv_mm.AfterStepHook'),
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
+    finite_guard=dict(type='smpconv_mm.FiniteGuardHook'),
     label_guard=dict(type='smpconv_mm.LabelGuardHook'),
 )
 # seconds after which a process that waits for another one gives up

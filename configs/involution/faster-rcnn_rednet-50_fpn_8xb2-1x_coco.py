@@ -7,3 +7,4 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(_base_.rednet, _delete_=True))
+custom_hooks = [dict(type='smpconv_mm.OverflowHook')]

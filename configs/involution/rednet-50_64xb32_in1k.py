@@ -4,3 +4,5 @@ _base_ = [
     '../_base_/schedules/in1k_sgd_130e.py',
     '../_base_/default_runtime.py',
 ]
+
+custom_hooks = [dict(type='smpconv_mm.OverflowHook')]

@@ -18,3 +18,4 @@ model = dict(
     ),
 )
 default_hooks = dict(checkpoint=dict(interval=8000))
+custom_hooks = [dict(type='smpconv_mm.OverflowHook')]

@@ -12,3 +12,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=2000),
     dict(type='MultiStepLR', by_epoch=True, end=12, milestones=[8, 11], gamma=0.1),
 ]
+custom_hooks = [dict(type='smpconv_mm.OverflowHook')]

@@ -1,38 +1,8 @@
-# The published recipe: AdamW at 4e-3 for 4096 images a step (32 GPUs x 128), twenty
-# epochs of warm-up from 0, then half a cosine to 1e-6. float32 throughout.
 _base_ = [
     '../_base_/models/convnext-1d-tiny.py',
     'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
-    '../_base_/schedules/in1k_adamw_300e.py',
+    '../_base_/schedules/convnext_adamw_300e.py',
     '../_base_/default_runtime.py',
 ]
 
 train_dataloader = dict(batch_size=128)
-optim_wrapper = dict(accumulative_counts=1)
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-6,
-        by_epoch=True,
-        end=20,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=1e-6,
-        by_epoch=True,
-        begin=20,
-        end=300,
-        convert_to_iter_based=True,
-    ),
-]
-custom_hooks = [
-    dict(
-        type='EMAHook',
-        ema_type='MomentumAnnealingEMA',
-        momentum=1e-4,
-        gamma=10,
-        update_buffers=True,
-    ),
-]
-auto_scale_lr = dict(base_batch_size=4096)

@@ -1,7 +1,7 @@
 # Runs anywhere: real handwritten digits, minutes on two CPU cores.
 _base_ = [
     '../_base_/datasets/digits_32.py',
-    '../_base_/schedules/adamw.py',
+    '../_base_/schedules/digits_adamw_40e.py',
     '../_base_/schedules/smp_rules.py',
     '../_base_/default_runtime.py',
 ]
@@ -25,27 +25,4 @@ model = dict(
 )
 
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.smp_rules))
-
-max_epochs = 40
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        by_epoch=True,
-        end=5,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=1e-5,
-        by_epoch=True,
-        begin=5,
-        end=max_epochs,
-        convert_to_iter_based=True,
-    ),
-]
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
 default_hooks = dict(logger=dict(interval=10))
-auto_scale_lr = dict(base_batch_size=64)

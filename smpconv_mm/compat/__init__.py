@@ -6,9 +6,14 @@ def set_up() -> None:
 
     Called once, when this package is imported where MMEngine is installed.
     """
-    from .mmengine import find_own_configs, read_and_write_safely
+    from .mmengine import (
+        find_own_configs,
+        format_configs_once,
+        read_and_write_safely,
+    )
     from .stack import check_stack
 
     check_stack()
     read_and_write_safely()
     find_own_configs()
+    format_configs_once()

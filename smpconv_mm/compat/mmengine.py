@@ -7,6 +7,7 @@ FlexibleRunner knows ``compile`` and counts epochs as its Runner does.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +15,25 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import MMLogger
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.model.weight_init import PretrainedInit as _PretrainedInit
+from mmengine.model.weight_init import update_init_info
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
 
-from smpconv_mm.checkpoint import atomic_path, load
+from smpconv_mm.checkpoint import (
+    atomic_path,
+    check_part,
+    load,
+    mismatched,
+    missing,
+    state_dict_of,
+)
+from smpconv_mm.errors import CheckpointError
 
 # types that pickle some of their own functions as a call of getattr, and which
 _OWN_FUNCTIONS = {
@@ -84,6 +98,89 @@ def read_and_write_safely() -> None:
         loader=lambda filename, map_location: load(filename, map_location or 'cpu'),
         force=True,
     )
+
+
+@WEIGHT_INITIALIZERS.register_module(name='Pretrained', force=True)
+class PretrainedInit(_PretrainedInit):
+    """What ``init_cfg=dict(type='Pretrained', checkpoint=...)`` does.
+
+    MMEngine's logs a line for each entry that does not fit and trains on.
+
+    Args:
+        checkpoint (str): File or URL.
+        prefix (str, optional): Of the entries to be taken, e.g. ``'backbone.'``.
+            Defaults to None.
+        map_location (str): Defaults to ``'cpu'``.
+        ignore_mismatched_sizes (bool): Leave out entries of another shape.
+            Defaults to False.
+
+    Raises:
+        CheckpointError: See :func:`smpconv_mm.checkpoint.check_part`.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        prefix: str | None = None,
+        map_location: str = 'cpu',
+        ignore_mismatched_sizes: bool = False,
+    ) -> None:
+        super().__init__(checkpoint, prefix, map_location)
+        self.ignore_mismatched_sizes = ignore_mismatched_sizes
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load into a module."""
+        path = self.checkpoint
+        loaded = CheckpointLoader.load_checkpoint(path, self.map_location)
+        state_dict = state_dict_of(loaded)
+        if self.prefix:
+            prefix = self.prefix.rstrip('.') + '.'
+            names = list(state_dict)
+            state_dict = {
+                key.removeprefix(prefix): value
+                for key, value in state_dict.items()
+                if key.startswith(prefix)
+            }
+            if not state_dict:
+                raise CheckpointError(
+                    f'checkpoint {path} has no entry that begins with init_cfg.prefix='
+                    f'{self.prefix!r}; its first names are {names[:3]}'
+                )
+        same = None if self.ignore_mismatched_sizes else ''
+        check_part(module, state_dict, path, 'init_cfg', same)
+        for key in mismatched(module, state_dict):
+            del state_dict[key]
+        logger = MMLogger.get_current_instance()
+        logger.info(f'{len(state_dict)} entries of {path} to start from')
+        rest = missing(module, state_dict)
+        if rest:
+            logger.warning(
+                f'{path} does not have {len(rest)} entries of {type(module).__name__}, '
+                f'which keep their first values: {", ".join(rest[:3])}'
+                + ', ...'
+                * (len(rest) > 3)
+            )
+        module.load_state_dict(state_dict, strict=False)
+        if hasattr(module, '_params_init_info'):  # for the log of init_weights()
+            update_init_info(module, init_info=self._get_init_info())
+
+
+def format_configs_once() -> None:
+    """Keep the text of a config, which MMEngine formats for every checkpoint.
+
+    That takes a third of a second and more each time.
+    """
+    module = sys.modules[Config.__module__]
+    format_code = module.FormatCode
+    formatted: dict[str, tuple] = {}
+
+    def format_once(text: str, **style) -> tuple:
+        if text not in formatted:
+            formatted.clear()
+            formatted[text] = format_code(text, **style)
+        return formatted[text]
+
+    module.FormatCode = format_once
 
 
 def find_own_configs() -> None:

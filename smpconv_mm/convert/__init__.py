@@ -1,5 +1,6 @@
 """Checkpoints of the original projects into ours: pure functions, dict to dict."""
 
+from .dcls import convert_dcls
 from .flexconv import convert_flexconv
 from .involution import convert_involution
 from .oriented1d import convert_oriented1d
@@ -7,6 +8,7 @@ from .smpconv import TASKS, convert_smpconv
 
 __all__ = [
     'TASKS',
+    'convert_dcls',
     'convert_flexconv',
     'convert_involution',
     'convert_oriented1d',

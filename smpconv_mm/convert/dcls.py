@@ -1,6 +1,7 @@
-"""Layers of the DCLS authors' repository.
+"""Layers and networks of the DCLS authors' repositories.
 
-K-H-Ismail/Dilated-Convolution-with-Learnable-Spacings-PyTorch.
+K-H-Ismail/Dilated-Convolution-with-Learnable-Spacings-PyTorch and
+K-H-Ismail/ConvNeXt-dcls.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smpconv_mm.errors import CheckpointError
+
+from .convnext import NEW, convnext_rules
+from .rules import Report, Rule, rename
 
 _NAMES = {
     'weight': 'kernel.weight',
@@ -47,10 +51,48 @@ def convert_layer(state_dict: Mapping[str, Tensor], version: str) -> dict[str, T
             f'not a DCLS layer of version {version!r}: missing {sorted(missing)}, '
             f'unknown {sorted(unknown)}'
         )
-    axes = list(reversed(range(len(state_dict['P']))))
-    if version == 'v0':
-        axes = [0, 2, 1] if len(axes) == 3 else list(range(len(axes)))
     return {
-        _NAMES[key]: value[axes] if key in ('P', 'SIG') else value
+        _NAMES[key]: _reordered(value, version) if key in ('P', 'SIG') else value
         for key, value in state_dict.items()
     }
+
+
+def convert_dcls(
+    state_dict: Mapping[str, Tensor], version: str = 'v0', *, classifier: bool = True
+) -> tuple[dict[str, Tensor], Report]:
+    """Convert the weights of a ConvNeXt-dcls, or of its backbone for other tasks.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Weights of the original network.
+        version (str): Of its layers. Defaults to ``'v0'``, of the published networks.
+        classifier (bool): The network that they are for is a classifier. Else the
+            head and the norm before it are dropped. Defaults to True.
+
+    Returns:
+        tuple[dict[str, Tensor], Report]: The converted weights, of a
+        :class:`~smpconv_mm.models.DCLSConvNeXt` as ``backbone``, and what became of
+        each entry.
+
+    Raises:
+        CheckpointError: If an entry is not of such a network.
+    """
+    stages = 1 + max(
+        (int(k.split('.')[1]) for k in state_dict if k.startswith('stages.')), default=0
+    )
+    block = r'(?P<block>stages\.\d+\.\d+\.)dwconv'
+    kernel = rf'{NEW}\g<block>depthwise_conv.kernel'
+    rules = [
+        Rule(rf'{block}\.weight', f'{kernel}.weight'),
+        Rule(rf'{block}\.P', f'{kernel}.position', lambda v: _reordered(v, version)),
+        Rule(rf'{block}\.SIG', f'{kernel}.width', lambda v: _reordered(v, version)),
+    ]
+    source = 'a ConvNeXt-dcls'
+    return rename(state_dict, rules + convnext_rules(stages, classifier), source)
+
+
+def _reordered(positions: Tensor, version: str) -> Tensor:
+    """Axes in the order of the taps."""
+    axes = list(reversed(range(len(positions))))
+    if version == 'v0':
+        axes = [0, 2, 1] if len(axes) == 3 else list(range(len(axes)))
+    return positions[axes]

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .convnext import NEW, convnext_rules
 from .rules import Report, Rule, rename
 
 _SOURCE = 'a ConvNeXt of the Oriented1D repository'
 _END = r'(?P<end>weight|bias)'
-_NEW = 'backbone.'
 
 
 def convert_oriented1d(
@@ -47,7 +47,7 @@ def convert_oriented1d(
         for key in state_dict
         if key.endswith('.theta')
     }
-    if any(key.startswith(_NEW) for key in state_dict):
+    if any(key.startswith(NEW) for key in state_dict):
         rules = _rules_of_ours(classifier)
     else:
         rules = _rules(oriented, max(stages, default=0), classifier)
@@ -69,7 +69,7 @@ def _rules(oriented: set[str], last: int, classifier: bool) -> list[Rule]:
         parent, _, name = old.rpartition('.')
         if name not in _NAMES:
             continue  # is reported as unknown
-        new = f'{_NEW}{parent}.{_NAMES[name]}'
+        new = f'{NEW}{parent}.{_NAMES[name]}'
         prefix = re.escape(old) + r'\.(?:conv\.)?'
         rules += [
             Rule(prefix + 'weight', f'{new}.kernel.weight'),
@@ -80,24 +80,11 @@ def _rules(oriented: set[str], last: int, classifier: bool) -> list[Rule]:
         ]
     rules += [
         Rule(rf'{stem}pw(?P<n>[12])\.{_END}',
-             rf'{_NEW}downsample_layers.0.pointwise_conv\g<n>.\g<end>'),
-        Rule(rf'(?P<name>{stem}norm[123]\.{_END})', rf'{_NEW}\g<name>'),
-        Rule(rf'(?P<name>downsample_layers\.\d\.[01]\.{_END})', rf'{_NEW}\g<name>'),
-        Rule(rf'{block}gamma', rf'{_NEW}\g<block>gamma'),
-        Rule(rf'{block}dwconv1?\.{_END}', rf'{_NEW}\g<block>depthwise_conv.\g<end>'),
-        Rule(rf'{block}norm\.{_END}', rf'{_NEW}\g<block>norm.\g<end>'),
-        Rule(rf'{block}pwconv(?P<n>[12])\.{_END}',
-             rf'{_NEW}\g<block>pointwise_conv\g<n>.\g<end>'),
-        Rule(rf'(?P<name>norm\d\.{_END})', rf'{_NEW}\g<name>'),
+             rf'{NEW}downsample_layers.0.pointwise_conv\g<n>.\g<end>'),
+        Rule(rf'(?P<name>{stem}norm[123]\.{_END})', rf'{NEW}\g<name>'),
+        Rule(rf'{block}dwconv1\.{_END}', rf'{NEW}\g<block>depthwise_conv.\g<end>'),
     ]  # fmt: skip
-    if classifier:
-        rules += [
-            Rule(rf'norm\.{_END}', rf'{_NEW}norm{last}.\g<end>'),
-            Rule(rf'head\.{_END}', r'head.fc.\g<end>'),
-        ]
-    else:
-        rules.append(Rule(r'(?:norm|head)\..*', None, reason='of the classifier'))
-    return rules
+    return [*rules, *convnext_rules(last + 1, classifier)]
 
 
 def _rules_of_ours(classifier: bool) -> list[Rule]:

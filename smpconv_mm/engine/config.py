@@ -6,16 +6,15 @@ config's ``default_scope`` decides which package its names belong to.
 
 from __future__ import annotations
 
-import difflib
-import inspect
+import re
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import is_cuda_available
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 from mmengine.utils import get_installed_path
 
 from smpconv_mm.checkpoint import find_latest
@@ -23,60 +22,88 @@ from smpconv_mm.compat.mmengine import own_config
 from smpconv_mm.compat.stack import HOW_TO_INSTALL, lacks_for
 from smpconv_mm.errors import UsageError
 
-# keys that MMEngine reads from a config besides the arguments of its runner
-_OTHER_KEYS = (
-    'auto_scale_lr',
-    'channels_last',
-    'compile',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'strategy',
-    'sync_bn',
-    'tta_model',
-    'tta_pipeline',
-)
+from .config_checks import check_options, check_parts
 
 
-def load_config(path: str, options: dict | None = None) -> Config:
+def parse_options(texts: Sequence[str]) -> dict:
+    """What ``--cfg-options KEY=VALUE ...`` of a command line says.
+
+    Values are numbers, words, lists ``[a,b]`` or ``a,b`` and tuples ``(a,b)``.
+
+    Raises:
+        UsageError: If one is not of this form.
+    """
+    options = {}
+    for text in texts:
+        key, is_there, value = text.partition('=')
+        if not key or not is_there:
+            raise UsageError(
+                f'--cfg-options {text}: write KEY=VALUE, without spaces around "=", '
+                'e.g. train_cfg.max_epochs=10'
+            )
+        options[key] = DictAction._parse_iterable(value)
+    return options
+
+
+def load_config(path: str, options: dict | Sequence[str] | None = None) -> Config:
     """Read a config file and apply ``--cfg-options``.
+
+    Options are a dict, or the texts of a command line (:func:`parse_options`).
 
     ``'package::folder/name.py'`` is a config that an installed package brings
     along, e.g. ``'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'``.
 
     Raises:
-        UsageError: If the file does not exist, needs a package that is not
-            installed, or an option names a part that neither the config nor
-            MMEngine's runner knows.
+        UsageError: If the file does not exist, cannot be read, needs a package that
+            is not installed, has a misspelt part, or an option would change nothing
+            (:func:`~smpconv_mm.engine.config_checks.check_options`).
     """
+    if options and not isinstance(options, dict):
+        options = parse_options(options)
     file = _of_package(path) if '::' in path else Path(path)
     if not file.is_file():
         raise UsageError(f'config file {path!r} does not exist')
+    cfg = _read(file)
+    lacking = lacks_for(cfg.get('default_scope', 'mmpretrain'))
+    if lacking:
+        raise UsageError(f'{path} needs {lacking}. {HOW_TO_INSTALL}')
+    check_parts(cfg)
+    if options:
+        check_options(cfg, options)
+        try:
+            cfg.merge_from_dict(options)
+        except (TypeError, KeyError) as error:
+            raise UsageError(f'--cfg-options: {_said(error)}') from error
+    return cfg
+
+
+def _read(file: Path) -> Config:
     try:
         try:
-            cfg = Config.fromfile(file)
+            return Config.fromfile(file)
         except RuntimeError as error:
             if 'lazy_import' not in str(error):
                 raise
             # MMEngine mistook a base with an import for a config of its new style
-            cfg = Config.fromfile(file, lazy_import=False)
+            return Config.fromfile(file, lazy_import=False)
     except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
-        fault = str(error).split(',')[0]
-        raise UsageError(f'{path}: {fault}. {HOW_TO_INSTALL}') from error
-    lacking = lacks_for(cfg.get('default_scope', 'mmpretrain'))
-    if lacking:
-        raise UsageError(f'{path} needs {lacking}. {HOW_TO_INSTALL}')
-    known = {*cfg, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS}
-    for option in options or {}:
-        part = option.split('.')[0]
-        if part not in known:
-            close = difflib.get_close_matches(part, known, n=1)
-            hint = f', did you mean {close[0]!r}?' if close else ''
-            raise UsageError(
-                f'--cfg-options {option}: the config has no part {part!r}{hint}'
-            )
-    if options:
-        cfg.merge_from_dict(options)
-    return cfg
+        raise UsageError(f'{file}: {_said(error)}. {HOW_TO_INSTALL}') from error
+    except Exception as error:  # of the Python that a config is
+        raise UsageError(f'config {file}: {_said(error)}') from error
+
+
+def _said(error: Exception) -> str:
+    """What went wrong when configs were read or merged."""
+    text = ' '.join(str(error).split()).strip('"')
+    merged = re.search(r'because (\S+) is a dict in the child', text)
+    if merged:
+        return (
+            f'{merged[1]} is a dict here and a plain value in the base; write '
+            f'{merged[1]}=dict(_delete_=True, ...) to replace it'
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return text.split(',')[0]
+    return f'{type(error).__name__}: {text}'
 
 
 def _of_package(name: str) -> Path:
@@ -216,6 +243,7 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
         UsageError: Names the folder and the option that sets it.
     """
     for phase in phases:
+        _check_loader(cfg.get(f'{phase}_dataloader') or {}, phase)
         dataset = (cfg.get(f'{phase}_dataloader') or {}).get('dataset', {})
         _check_order_of_classes(dataset, phase)
         root = dataset.get('data_root')
@@ -224,6 +252,16 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
                 f'data folder {root!r} of {phase}_dataloader does not exist; put or '
                 f'link the data there ({_readme(cfg)} shows the layout), or '
                 f'pass --cfg-options {phase}_dataloader.dataset.data_root=FOLDER'
+            )
+
+
+def _check_loader(loader: dict, phase: str) -> None:
+    for key, least in (('batch_size', 1), ('num_workers', 0)):
+        value = loader.get(key, least)
+        if not isinstance(value, int) or value < least:
+            raise UsageError(
+                f'config: {phase}_dataloader.{key} must be a whole number, {least} or '
+                f'more, got {value!r}'
             )
 
 
@@ -249,6 +287,12 @@ def preprocessor_of(cfg: Config) -> dict:
     As MMEngine's runner does, it takes those of the model before the config's own.
     """
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+
+
+def turns_channels(cfg: Config) -> bool:
+    """Whether the preprocessor of a config turns the channels, from BGR to RGB."""
+    settings = preprocessor_of(cfg)
+    return bool(settings.get('to_rgb') or settings.get('bgr_to_rgb'))
 
 
 def drop_amp(cfg: Config) -> None:

@@ -70,3 +70,25 @@ def test_publish(tmp_path):
     torch.save(dict(model=weights), tmp_path / 'other.pth')
     with pytest.raises(CheckpointError, match=r"no state_dict, only \['model'\]"):
         publish_file(tmp_path / 'other.pth', tmp_path / 'x.pth')
+    assert load(tmp_path / 'other.pth')
+    torch.save([1], tmp_path / 'list.pth')
+    torch.save(dict(state_dict=[1]), tmp_path / 'list_inside.pth')
+    torch.save(dict(state_dict=dict(w=torch.tensor(torch.nan))), tmp_path / 'nan.pth')
+    before = sorted(tmp_path.iterdir())
+    for name, message in {
+        'list': 'holds a list',
+        'list_inside': 'state dict is a list',
+        'nan': 'w is not finite',
+    }.items():
+        with pytest.raises(CheckpointError, match=f'{name}.pth.*{message}'):
+            publish_file(tmp_path / f'{name}.pth', tmp_path / 'x.pth')
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_publish_keeps_its_source(tmp_path):
+    """Even if it is asked to write under the same name."""
+    path = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=dict(w=torch.ones(1)), optimizer={}, meta=None), path)
+    before = path.read_bytes()
+    assert set(load(publish_file(path, path))) == {'state_dict', 'meta'}
+    assert path.read_bytes() == before

@@ -62,6 +62,26 @@ def test_no_kernel_spills(source, arch, capsys):
 
 
 @needs_nvcc
+@pytest.mark.parametrize('dtype, k', [(0, 3), (0, 7), (1, 7), (2, 7), (3, 7)])
+def test_what_cupy_compiles(dtype, k, tmp_path):
+    """The source of the backend that needs no build; types are numbered in it."""
+    source = ROOT / 'smpconv_mm/ops/involution/cupy_kernels.cu'
+    nvcc = shutil.which('nvcc') or '/usr/local/cuda/bin/nvcc'
+    command = [nvcc, '-cubin', '-std=c++17', '-arch=sm_80', '-Werror=all-warnings']
+    command += ['-Xptxas=-v', f'-DTYPE={dtype}', f'-DKERNEL={k}', str(source)]
+    done = subprocess.run(
+        [*command, '-o', str(tmp_path / 'kernels.cubin')],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ('output', 'input', 'weight'):
+        assert f"entry function 'involution_{name}'" in done.stderr
+    spills = re.findall(r'(\d+) bytes spill', done.stderr)
+    assert len(spills) == 6 and set(spills) == {'0'}, done.stderr
+
+
+@needs_nvcc
 def test_spills_are_found(tmp_path):
     source = tmp_path / 'spill.cu'
     source.write_text(SPILLING)

@@ -66,6 +66,16 @@ class Loop(BaseLoop):
         pass
 
 
+def saved(model, **meta):
+    """A checkpoint that can be resumed."""
+    return dict(
+        state_dict=model.state_dict(),
+        meta=dict(epoch=1, iter=1, **meta),
+        optimizer=dict(state={}, param_groups=[]),
+        message_hub=dict(runtime_info={}),
+    )
+
+
 def runner(model, resume=False, training=False):
     return SimpleNamespace(
         model=model,
@@ -73,6 +83,9 @@ def runner(model, resume=False, training=False):
         work_dir='w',
         _resume=resume,
         _train_loop=Loop() if training else {},
+        hooks=[],
+        optim_wrapper=None,
+        param_schedulers=None,
         logger=logging.getLogger(__name__),
     )
 
@@ -83,14 +96,15 @@ def test_checkpoint_guard():
     hook = CheckpointGuardHook()
 
     def load(source, **kwargs):
-        hook.after_load_checkpoint(
-            runner(model, **kwargs), dict(state_dict=source.state_dict())
-        )
+        hook.after_load_checkpoint(runner(model, **kwargs), saved(source))
 
     for kwargs in (dict(), dict(resume=True, training=True), dict(training=True)):
         load(model, **kwargs)
         with pytest.raises(CheckpointError, match='x.pth'):
             load(foreign, **kwargs)
+    with pytest.raises(CheckpointError, match='optimizer, message_hub, meta.epoch'):
+        weights = dict(state_dict=model.state_dict())
+        hook.after_load_checkpoint(runner(model, resume=True, training=True), weights)
     # another head: fine to start from, not to test or to resume
     load(other, training=True)
     for kwargs in (dict(), dict(resume=True, training=True)):
@@ -104,9 +118,9 @@ def test_checkpoint_guard_compares_permutations(phase):
     order = (2, 0, 1)
 
     def load(trained, tested, **kwargs):
-        checkpoint = dict(state_dict=model.state_dict())
+        checkpoint = saved(model)
         if trained is not None:
-            checkpoint['meta'] = dict(dataset_meta=trained)
+            checkpoint['meta']['dataset_meta'] = trained
         this = runner(model, resume=phase == 'train', training=phase == 'train')
         loop = Loop()
         dataset = SimpleNamespace(metainfo=tested)
@@ -125,9 +139,30 @@ def test_checkpoint_guard_compares_permutations(phase):
         load(same[0], dict(permutation=(0, 2, 1)))
 
 
+def test_checkpoint_guard_compares_classes(caplog):
+    model, hook = nn.Linear(2, 3), CheckpointGuardHook()
+
+    def load(trained, tested):
+        this, loop = runner(model), Loop()
+        metainfo = dict(classes=tested)
+        loop.dataloader = SimpleNamespace(dataset=SimpleNamespace(metainfo=metainfo))
+        this._test_loop = loop
+        hook.after_load_checkpoint(
+            this, saved(model, dataset_meta=dict(classes=trained))
+        )
+
+    for trained, tested in [('ab', ['a', 'b']), (None, 'ab'), ('ab', None)]:
+        load(trained, tested)
+    assert not caplog.text
+    load('abc', 'abd')
+    assert "class 2 is 'c' there and 'd' here" in caplog.text
+    with pytest.raises(CheckpointError, match="class 1 is 'c' there and 'b' here; bri"):
+        load('acb', 'abc')
+
+
 def test_checkpoint_guard_lets_the_number_of_points_change(caplog):
     model, other = (SMPConv1d(2, 2, 9, n_points=n) for n in (4, 3))
-    checkpoint = dict(state_dict=other.state_dict())
+    checkpoint = saved(other)
     hook = CheckpointGuardHook()
     with caplog.at_level(logging.INFO):
         for kwargs in (dict(), dict(training=True), dict(resume=True, training=True)):
@@ -146,3 +181,58 @@ def test_checkpoint_guard_lets_the_number_of_points_change(caplog):
     hook.after_load_checkpoint(runner(Wrapper(model)), checkpoint)  # a test
     with pytest.raises(CheckpointError, match='already distributed cannot follow'):
         hook.after_load_checkpoint(runner(Wrapper(model), training=True), checkpoint)
+
+
+@pytest.mark.parametrize('part, fits', [('backbone', False), ('head', True)])
+def test_checkpoint_guard_lets_heads_be_others(part, fits):
+    """An entry of a backbone that does not fit is of another architecture."""
+    model, other = (
+        nn.ModuleDict(dict(backbone=nn.Linear(2, 3), head=nn.Linear(3, 4)))
+        for _ in range(2)
+    )
+    other[part] = nn.Linear(5, 6)
+    this = runner(model, training=True)
+    asked = CheckpointGuardHook(ignore_mismatched_sizes=True)
+    asked.after_load_checkpoint(this, saved(other))
+    hook = CheckpointGuardHook()
+    if fits:
+        hook.after_load_checkpoint(this, saved(other))
+        return
+    with pytest.raises(CheckpointError) as info:
+        hook.after_load_checkpoint(this, saved(other))
+    text = str(info.value)
+    assert 'x.pth is of another architecture: 2 of 4 entries' in text
+    assert 'backbone.weight (6, 5) instead of (3, 2)' in text
+    assert 'default_hooks.checkpoint_guard.ignore_mismatched_sizes=True' in text
+
+
+def test_checkpoint_guard_compares_optimisers():
+    model = nn.Linear(2, 3)
+    this = runner(model, resume=True, training=True)
+
+    def build(kind, *groups):
+        groups = [dict(params=group) for group in groups]
+        return SimpleNamespace(optimizer=kind(groups, lr=0.1))
+
+    apart = ([model.weight], [model.bias])
+    sgd = build(torch.optim.SGD, *apart)
+    state = sgd.optimizer.state_dict()
+    checkpoint = dict(saved(model), optimizer=state, param_schedulers=[{}])
+    hook = CheckpointGuardHook()
+    for optimizer, schedulers, message in [
+        (sgd, 1, None),
+        (sgd, 2, 'of 1 schedulers, the config has 2; resume with the config'),
+        (
+            build(torch.optim.SGD, [*model.parameters()]),
+            1,
+            '1, 1 .*, the config has .*2',
+        ),
+        (build(torch.optim.Adam, *apart), 1, 'momentum.*, the config has one with ams'),
+    ]:
+        this.optim_wrapper = optimizer
+        this.param_schedulers = [SimpleNamespace()] * schedulers
+        if message is None:
+            hook.after_load_checkpoint(this, checkpoint)
+            continue
+        with pytest.raises(CheckpointError, match=message):
+            hook.after_load_checkpoint(this, checkpoint)

@@ -1,5 +1,6 @@
 """Training on a folder of images: what is found, what is set, what is refused."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,8 @@ from mmengine.config import Config
 
 from smpconv_mm.engine.config import check_data, load_config
 from smpconv_mm.engine.own_images import use_images
-from smpconv_mm.errors import UsageError
+from smpconv_mm.engine.runner import build_runner
+from smpconv_mm.errors import UsageError, plain_errors
 
 CONFIG = 'smpconv_mm::smpconv/smpnet-tiny_finetune_custom.py'
 
@@ -109,3 +111,86 @@ def test_a_short_training_is_evaluated_by_trained_weights():
     for name in ('smpnet-tiny_4xb256_in1k', 'smpnet-tiny_finetune_custom'):
         (hook,) = load_config(f'smpconv_mm::smpconv/{name}.py').custom_hooks
         assert hook.ema_type == 'MomentumAnnealingEMA' and hook.gamma == 10
+
+
+def run(root, tmp_path, **options):
+    """Train on a folder by a config that names it; returns the error, if any."""
+    cfg = load_config(CONFIG)
+    sizes = dict(channels=[8] * 4, depths=[1] * 4, kernel_sizes=[5] * 4)
+    cfg.merge_from_dict(
+        {
+            'work_dir': str(tmp_path / 'work'),
+            'model.backbone': dict(_delete_=True, type='smpconv_mm.SMPNet', arch=sizes),
+            'model.head.in_channels': 8,
+            'custom_hooks': [],
+            'train_cfg.max_epochs': 1,
+            'param_scheduler': [dict(type='ConstantLR', factor=1.0)],
+        }
+    )
+    resize = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=32),
+              dict(type='PackInputs')]  # fmt: skip
+    for phase in ('train', 'val'):
+        loader = cfg[f'{phase}_dataloader']
+        loader.update(batch_size=4, num_workers=0)
+        loader.dataset.update(data_root=str(root), pipeline=resize)
+    cfg.merge_from_dict(options)
+    with pytest.raises(SystemExit) as info, plain_errors():
+        check_data(cfg, ('train', 'val'))
+        build_runner(cfg).train()
+        raise SystemExit('trained')
+    return str(info.value)
+
+
+FOUR = dict(train__a=3, train__b=3, val__a=1, val__b=1)
+FEW = {'train_dataloader.batch_size': 7}
+MIXED = {'data_preprocessor.num_classes': 3}
+TOPK = {'val_evaluator.topk': (1, 5)}
+HEAD = {'model.head.topk': (1, 5), 'model.head.cal_acc': True}
+
+
+@pytest.mark.parametrize(
+    'counts, options, message',
+    [
+        ({}, {}, 'trained'),
+        ({}, FEW, r'6 samples give no batch of 7 \(drop_last=True'),
+        (dict(train__misc=1), {}, r'has 3 classes \(a, b, misc\), but model.head'),
+        (dict(val__aa=1), {}, r'val_dataloader has 3 classes \(a, aa, b\)'),
+        ({}, {'model.head.num_classes': 5}, 'head.num_classes is 5; correct it, or'),
+        (
+            {},
+            {'data_preprocessor.num_classes': 3},
+            'data_preprocessor.num_classes is 3',
+        ),
+        ({}, TOPK, r'val_evaluator.topk is \(1, 5\), but there are 2 .* topk=\(1,\)'),
+        ({}, HEAD, r'model.head.topk is \(1, 5\), but there are 2 classes'),
+    ],
+    ids=[
+        'right',
+        'few',
+        'stray',
+        'stray val',
+        'head',
+        'preprocessor',
+        'topk',
+        'head k',
+    ],
+)
+def test_data_that_do_not_fit(tmp_path, counts, options, message):
+    root = write(tmp_path / 'data', **FOUR, **counts)
+    assert re.search(message, run(root, tmp_path, **options))
+
+
+def test_other_classes_in_validation(tmp_path):
+    """As many, so that only their names tell."""
+    root = write(tmp_path / 'data', **{**FOUR, 'val__b': 0, 'val__c': 1})
+    (root / 'val/b').rmdir()
+    assert re.search(r'other classes.*a, b against a, c; see b, c', run(root, tmp_path))
+
+
+def test_a_label_that_is_no_class(tmp_path):
+    root = write(tmp_path / 'data', **FOUR)
+    (root / 'list.txt').write_text(
+        '\n'.join(f'train/a/{i}.png {7 * (i == 1)}' for i in (0, 1, 2, 0))
+    )
+    options = {'train_dataloader.dataset': dict(ann_file='list.txt', data_prefix='')}
+    assert 'a sample has a label for which' in run(root, tmp_path, **options)

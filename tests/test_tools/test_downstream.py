@@ -88,6 +88,55 @@ def test_mask_rcnn(run_tool, coco, tmp_path, full):
         assert found['coco/bbox_mAP'] > 0.5
 
 
+INVOLUTION = [
+    'mask-rcnn_rednet-50_involution-fpn-head_8xb2-1x_coco',
+    'retinanet_cednet-50_cvolution-fpn_8xb2-1x_coco',
+]
+
+
+@pytest.mark.parametrize('name', INVOLUTION)
+def test_involutions_in_necks_and_heads(run_tool, coco, tmp_path, name):
+    """Two iterations, two more after resuming, then tested."""
+    config = small_detector(tmp_path / 'small.py', f'involution/{name}.py', coco)
+    work = tmp_path / 'work'
+    options = ('--work-dir', work, '--resume', '--cfg-options')
+    options += ('train_dataloader.dataset.indices=4', 'param_scheduler.1.end=2')
+    run_tool('train.py', config, *options, 'train_cfg.max_epochs=1')
+    done = run_tool('train.py', config, *options, 'train_cfg.max_epochs=2')
+    assert 'resumed epoch: 1, iter: 2' in done.stdout
+    assert load(work / 'epoch_2.pth')['meta']['iter'] == 4
+    before, after = (load(work / f'epoch_{i}.pth')['state_dict'] for i in (1, 2))
+    assert all(torch.isfinite(value).all() for value in after.values())
+    learned = {
+        key
+        for key, value in after.items()
+        if key.endswith('conv2.conv.weight') or key.endswith('conv2.0.weight')
+        if not torch.equal(value, before[key])
+    }
+    parts = ['neck.fpn_convs']
+    if 'head' in name:
+        parts += ['rpn_head.rpn_conv', 'roi_head.mask_head.convs']
+    for part in parts:
+        assert any(key.startswith(part) for key in learned), part
+    found, pictures = run_test(run_tool, config, work / 'epoch_2.pth', tmp_path)
+    assert found['coco/bbox_mAP'] == pytest.approx(
+        measured(work, 'coco/bbox_mAP', 2), abs=2e-3
+    )
+    assert len(pictures) == 8
+
+
+def test_segmenter_with_oriented_kernels(run_tool, ade, tmp_path):
+    recipe = 'oriented1d/convnext-1dpp-tiny_upernet_4xb4-160k_ade20k-512x512.py'
+    config = small_segmenter(tmp_path / 'small.py', ade, recipe)
+    work = tmp_path / 'work'
+    options = ('train_cfg.max_iters=2', 'default_hooks.checkpoint.interval=2')
+    run_tool('train.py', config, '--work-dir', work, '--cfg-options', *options)
+    state = load(work / 'iter_2.pth')['state_dict']
+    assert all(torch.isfinite(value).all() for value in state.values())
+    found, _ = run_test(run_tool, config, work / 'iter_2.pth', tmp_path)
+    assert 0 <= found['mIoU'] <= 100
+
+
 def test_retinanet_in_two_processes(run_tool, coco, tmp_path):
     recipe = 'retinanet_smpnet-tiny_fpn_8xb2-1x_coco.py'
     config = small_detector(tmp_path / 'small.py', recipe, coco)
@@ -136,11 +185,13 @@ def test_upernet(run_tool, ade, tmp_path, full):
         assert found['mIoU'] > 80
 
 
-@pytest.mark.parametrize('kind', ['detector', 'segmenter'])
+@pytest.mark.parametrize('kind', ['detector', 'involutions', 'segmenter'])
 def test_bfloat16(run_tool, coco, ade, tmp_path, kind):
     """Trained and tested in bfloat16 on a CPU, which has no GPU's float16."""
-    if kind == 'detector':
+    if kind != 'segmenter':
         recipe = 'mask-rcnn_smpnet-tiny_fpn_8xb2-amp-1x_coco.py'
+        if kind == 'involutions':
+            recipe = f'involution/{INVOLUTION[0]}.py'
         config = small_detector(tmp_path / 'small.py', recipe, coco)
         length = ['train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=4']
         checkpoint, metric = 'epoch_1.pth', 'coco/segm_mAP'

@@ -5,7 +5,8 @@ point-wise convolutions, filter by filter, on the cropped grid, the kernel times
 mask; then a convolution, of images by sums over taps, of sequences by Fourier
 transforms where the kernel is longer than 50 taps. Both start from the same weights,
 and their outputs are compared first. Masks are those of the start, or so wide that
-nothing is cropped. Times are medians in milliseconds of forward, backward and Adam step.
+nothing is cropped. Times are medians in milliseconds of forward, backward and a step of
+Adam.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 from mmpretrain.models.backbones.convnext import ConvNeXt
 
@@ -61,10 +60,14 @@ class DCLSConvNeXt(ConvNeXt):
                 dict(type='TruncNormal', layer=layers, std=0.02, bias=0.0),
                 dict(type='Constant', layer=['LayerNorm'], val=1.0, bias=0.0),
             ]
+        stages = len(arch['depths']) if isinstance(arch, dict) else 4
+        if isinstance(out_indices, int):
+            out_indices = [out_indices]
         super().__init__(
             arch,
             in_channels,
-            out_indices=deepcopy(out_indices),  # which mmpretrain changes
+            # mmpretrain counts from the fourth stage, whatever their number
+            out_indices=[i + stages if i < 0 else i for i in out_indices],
             init_cfg=init_cfg,
             **kwargs,
         )

@@ -1,0 +1,23 @@
+# ConvNeXt-T with DCLS kernels of the paper: 34 elements on 17 x 17 taps.
+model = dict(
+    type='mmpretrain.ImageClassifier',
+    backbone=dict(
+        type='smpconv_mm.DCLSConvNeXt',
+        arch='tiny',
+        kernel_size=17,
+        n_points=34,
+        drop_path_rate=0.1,
+    ),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        in_channels=768,
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+        topk=(1, 5),
+    ),
+    # one of the two for each batch, with equal probability
+    train_cfg=dict(
+        augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]
+    ),
+)

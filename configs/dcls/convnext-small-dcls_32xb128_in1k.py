@@ -1,0 +1,3 @@
+_base_ = './convnext-tiny-dcls_32xb128_in1k.py'
+
+model = dict(backbone=dict(arch='small', n_points=40, drop_path_rate=0.4))
