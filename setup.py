@@ -209,6 +209,7 @@ setup(
         'cuda13x': ['cupy-cuda13x'],
         'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
         'tensorboard': ['tensorboard'],
+        'safetensors': ['safetensors'],
         # 1.5.5 brings a second OpenCV along, which overwrites the first
         'cam': ['grad-cam<1.5.5'],
         'docs': read_requirements('docs.txt'),

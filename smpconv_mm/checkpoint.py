@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import pickle
 import pickletools
@@ -10,6 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,7 +22,7 @@ from .errors import CheckpointError
 
 
 def load(path: str | Path, map_location: str = 'cpu') -> dict:
-    """Read a checkpoint file with ``weights_only=True``.
+    """Read a checkpoint file with ``weights_only=True``, or a ``.safetensors`` file.
 
     Returns:
         dict: What the file holds. If there is a ``meta``, it is a dict.
@@ -31,6 +34,8 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f'checkpoint {path} does not exist')
+    if path.suffix == '.safetensors':
+        return dict(state_dict=_load_safetensors(path, str(map_location)), meta={})
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen types for bad files
@@ -39,6 +44,29 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
     if checkpoint.get('meta', {}) is None:
         checkpoint['meta'] = {}
     return checkpoint
+
+
+def _load_safetensors(path: Path, map_location: str) -> dict[str, torch.Tensor]:
+    if find_spec('safetensors') is None:
+        raise CheckpointError(
+            f'checkpoint {path} needs the package safetensors, which is not installed; '
+            'run pip install "smpconv_mm[safetensors]"'
+        )
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, map_location)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: {error}. '
+            'Copy or download it again'
+        ) from error
+
+
+def in_deploy_form(checkpoint: Mapping) -> bool:
+    """Whether a checkpoint is of a network in deploy form."""
+    return bool((checkpoint.get('meta') or {}).get('deploy'))
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:
@@ -257,8 +285,9 @@ def check_finite(state_dict: Mapping, path: str | Path) -> None:
     bad = not_finite(state_dict)
     if bad:
         raise CheckpointError(
-            f'checkpoint {path}: {bad[0]} is not finite, nor are {len(bad) - 1} other '
-            'entries; its training diverged. Take an earlier checkpoint'
+            f'checkpoint {path}: {bad[0]} is not finite'
+            + f', nor are {len(bad) - 1} other entries' * (len(bad) > 1)
+            + '; its training diverged. Take an earlier checkpoint'
         )
 
 
@@ -371,31 +400,82 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name that becomes ``path`` when the block succeeds.
 
     The temporary file lies in the same folder and keeps the suffix; it is
-    removed when the block fails.
+    removed when the block fails. Those that killed programs left in the folder
+    are removed, too.
+
+    Raises:
+        FileNotFoundError: If the block wrote under another name, as writers do
+            that append a suffix of their own.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    prefix, opened = f'.{path.stem}{_WRITING}', None
     try:
+        _remove_leftovers(path.parent)
+        opened = handle, temporary = _new_file(path, prefix)
         yield temporary
+        strays = _named_after(temporary)
+        if strays:
+            raise FileNotFoundError(
+                f'{path} was not written, but {strays[0].name}; give {path} a suffix '
+                'that its writer knows'
+            )
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as error:  # say the name that is meant
+        if error.errno and Path(error.filename or prefix).name.startswith(prefix):
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if opened:
+            for file in (temporary, *_named_after(temporary)):
+                file.unlink(missing_ok=True)
+            os.close(handle)
+
+
+_WRITING = '.writing-'  # in the names of temporary files
+
+
+def _named_after(temporary: Path) -> list[Path]:
+    return [*temporary.parent.glob(f'{glob.escape(temporary.name)}?*')]
+
+
+def _new_file(path: Path, prefix: str) -> tuple[int, Path]:
+    """A file beside ``path``, locked while its handle is open.
+
+    The lock goes with the program, however that ends.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(path.suffix, prefix, path.parent)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks; nothing is removed there
+            return handle, Path(name)
+        if os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)  # removed before it was locked
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that no program writes any more."""
+    for file in folder.glob(f'.*{_WRITING}*'):
+        try:
+            with open(file, 'rb+') as opened:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.unlink(missing_ok=True)
+        except OSError:  # being written, already gone, or of another user
+            continue
 
 
 def save(checkpoint: dict, path: str | Path) -> None:
     """Write a checkpoint; never leaves a half-written file under ``path``."""
-    with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
+    # torch's own way of opening a file does not tell why it cannot be written
+    with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+        torch.save(checkpoint, file)
 
 
 def find_latest(work_dir: str | Path) -> Path | None:

@@ -1,6 +1,10 @@
+import errno
 import functools
 import os
 import pickle
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,9 @@ from torch import nn
 
 import smpconv_mm  # noqa: F401  makes MMEngine's types loadable
 from smpconv_mm import checkpoint as ckpt
-from smpconv_mm.errors import CheckpointError
+from smpconv_mm.errors import CheckpointError, plain_errors
+
+ROOT = Path(__file__).parents[1]
 
 
 class Payload:
@@ -142,6 +148,25 @@ def test_missing_and_foreign_files(tmp_path):
         ckpt.load(tmp_path / 'list.pth')
 
 
+def test_safetensors(tmp_path):
+    safetensors = pytest.importorskip('safetensors.torch')
+    path, model = tmp_path / 'a.safetensors', nn.Linear(2, 3)
+    safetensors.save_file(model.state_dict(), path)
+    other = nn.Linear(2, 3)
+    ckpt.load_into(other, path)
+    assert torch.equal(other.weight, model.weight)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match='bytes. cannot be read: '):
+        ckpt.load(path)
+
+
+def test_safetensors_without_the_package(tmp_path, monkeypatch):
+    (tmp_path / 'a.safetensors').write_bytes(b'')
+    monkeypatch.setattr(ckpt, 'find_spec', lambda name: None)
+    with pytest.raises(CheckpointError, match=r'smpconv_mm\[safetensors'):
+        ckpt.load(tmp_path / 'a.safetensors')
+
+
 @pytest.mark.parametrize(
     'fault, message',
     [
@@ -241,6 +266,63 @@ class TestAtomic:
                 raise RuntimeError('disk full')
         assert path.read_bytes() == b'old'
         assert [p.name for p in tmp_path.iterdir()] == ['a.pth']
+
+    def test_writer_that_takes_another_name(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match='a was not written, but .*npy'):
+            with ckpt.atomic_path(tmp_path / 'a') as temporary:
+                np.save(temporary, np.ones(2))
+        assert not list(tmp_path.iterdir())
+
+    def test_leftovers_of_a_killed_program(self, tmp_path):
+        """They are removed by the next that writes there, not while one writes."""
+        code = (
+            'import os, sys; from smpconv_mm.checkpoint import atomic_path\n'
+            'with atomic_path(sys.argv[1]) as path:\n'
+            '    path.write_text("half"); os.kill(os.getpid(), 9)'
+        )
+        subprocess.run([sys.executable, '-c', code, tmp_path / 'a.pth'], cwd=ROOT)
+        (left,) = tmp_path.iterdir()
+        assert left.name.startswith('.a.') and left.read_text() == 'half'
+        with ckpt.atomic_path(tmp_path / 'b.pth') as one:
+            assert not left.exists()
+            ckpt.save(dict(a=1), tmp_path / 'c.pth')
+            assert one.exists()
+        assert {p.name for p in tmp_path.iterdir()} == {'b.pth', 'c.pth'}
+
+    @pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs Linux')
+    @pytest.mark.parametrize('write', ['save', 'text'])
+    def test_a_full_disk(self, tmp_path, monkeypatch, write):
+        """The file is named, not the temporary one, and what helps."""
+        path = tmp_path / 'a.pth'
+        path.write_bytes(b'old')
+
+        def full(suffix, prefix, dir):
+            name = f'{dir}/{prefix}x{suffix}'
+            os.symlink('/dev/full', name)
+            return os.open(name, os.O_RDWR), name
+
+        monkeypatch.setattr(tempfile, 'mkstemp', full)
+        with pytest.raises(SystemExit) as info, plain_errors():
+            if write == 'save':
+                ckpt.save(dict(weight=torch.ones(100_000)), path)
+            else:
+                with ckpt.atomic_path(path) as temporary:
+                    temporary.write_text('x')
+        assert str(info.value) == (
+            f'error: {path}: the disk is full; make room or choose another folder'
+        )
+        assert path.read_bytes() == b'old'
+        assert [p.name for p in tmp_path.iterdir()] == ['a.pth']
+
+    def test_a_folder_that_cannot_be_written_to(self, tmp_path, monkeypatch):
+        def denied(suffix, prefix, dir):
+            name = f'{dir}/{prefix}x{suffix}'
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+        monkeypatch.setattr(tempfile, 'mkstemp', denied)
+        with pytest.raises(SystemExit, match=f'error: {tmp_path}/a.pth: permission d'):
+            with plain_errors():
+                ckpt.save({}, tmp_path / 'a.pth')
 
     def test_success(self, tmp_path):
         path = tmp_path / 'folder' / 'a.pth'

@@ -153,6 +153,25 @@ def test_own_images(run_tool, tmp_path, monkeypatch):
     assert len(accuracies) == 30 and float(accuracies[-1]) == 100
 
 
+def test_messages_are_those_of_the_program():
+    """What the page of questions quotes is said somewhere, word by word."""
+    quoted = re.findall(r'^### "(.*)"$', (DOCS / 'faq.md').read_text(), re.MULTILINE)
+    assert len(quoted) > 12
+    files = [*ROOT.glob('smpconv_mm/**/*.py'), *ROOT.glob('tools/**/*.sh')]
+    # strings are written over several lines, with values in between
+    joined = [re.sub(r"'\s+f?'", '', path.read_text()) for path in files]
+    for words in quoted:
+        assert any(words in text for text in joined), words
+
+
+def test_landing_page():
+    """A picture, how to install, and something to run, before the list of pages."""
+    page = (DOCS / 'index.md').read_text()
+    top = page[: page.index('{toctree}')]
+    for part in ('](images/', 'tools/install.sh', 'tools/quickstart.sh', '```python'):
+        assert part in top
+
+
 def test_table_of_the_readme():
     """Says of every config that it names what the metafiles say."""
     lines = (ROOT / 'README.md').read_text().splitlines()

@@ -6,7 +6,7 @@ set -euo pipefail
 usage() {
   cat <<'USAGE'
 Usage: bash tools/install.sh [--level core|full] [--stack openmmlab|onedl]
-                             [--cuda auto|on|off] [-h]
+                             [--cuda auto|on|off] [--torch-index URL] [-h]
 
   --level core   torch, mmengine, mmcv without compiled ops, mmpretrain:
                  enough to train classifiers; minutes (default)
@@ -16,6 +16,10 @@ Usage: bash tools/install.sh [--level core|full] [--stack openmmlab|onedl]
                  or the OneDL forks (onedl, Python 3.10 or newer)
   --cuda         compile for CUDA (on) or the CPU only (off); auto, the
                  default, means on where a GPU and nvcc are found
+  --torch-index  take torch and torchvision from this package index. The builds
+                 on PyPI contain CUDA (5 GB installed), which a machine without
+                 a GPU has no use for; pytorch.org ("Get started", CPU) names
+                 the index of those without (1 GB)
 
 Installs into the active virtual environment ($VIRTUAL_ENV), else into .venv
 beside this folder. For conda: VIRTUAL_ENV=$CONDA_PREFIX bash tools/install.sh
@@ -29,16 +33,17 @@ USAGE
 die() { name=; printf 'install.sh: %s\n' "$*" >&2; exit 2; }
 
 # ---------------------------------------------------------------- arguments
-level=core stack=openmmlab cuda=auto
+level=core stack=openmmlab cuda=auto torch_index=()
 while [ $# -gt 0 ]; do
   case $1 in
     -h|--help) usage; exit ;;
-    --level|--stack|--cuda)
+    --level|--stack|--cuda|--torch-index)
       [ $# -ge 2 ] || die "$1 needs a value (see -h)"
       case "$1 $2" in
         '--level core'|'--level full') level=$2 ;;
         '--stack openmmlab'|'--stack onedl') stack=$2 ;;
         '--cuda auto'|'--cuda on'|'--cuda off') cuda=$2 ;;
+        '--torch-index http'*|'--torch-index file:'*) torch_index=(--index-url "$2") ;;
         *) die "unknown value '$2' for $1 (see -h)" ;;
       esac
       shift 2 ;;
@@ -254,7 +259,21 @@ fi
 # ----------------------------------------------------------------- packages
 step "torch $(state pin torch) and build tools" "$online"
 missing=$(state lacks torch torchvision setuptools wheel ninja)
-if [ -z "$missing" ]; then ok 'already there'; else pip_install $missing; ok; fi
+if [ -z "$missing" ]; then
+  ok 'already there'
+else
+  if [[ $missing == *torch* ]] && [ ${#torch_index[@]} = 0 ] &&
+      [ "$(uname)" = Linux ] && ! nvidia-smi -L 2> /dev/null | grep -q GPU; then
+    echo '    no GPU here; the torch of PyPI contains CUDA all the same (5 GB).' \
+         '--torch-index takes another build (see -h)'
+  fi
+  if [[ $missing == *torch* ]] && [ ${#torch_index[@]} -gt 0 ]; then
+    # the build tools are not in that index
+    pip_install "${torch_index[@]}" $(grep torch <<< "$missing")
+  fi
+  pip_install $missing
+  ok
+fi
 
 step "packages of level core ($stack)" "$online"
 if [ -z "$(state lacks runtime.txt "${core[@]}")" ]; then

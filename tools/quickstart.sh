@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
-# Installs level core, trains a small network on scikit-learn's digits, and
-# draws what came out. Arguments go to tools/train.py.
+# Installs level core, trains a small network on scikit-learn's digits, and draws
+# what came out.
+#   bash tools/quickstart.sh [--torch-index URL] [arguments of tools/train.py]
+# --torch-index is an argument of tools/install.sh, for a build of torch without CUDA.
 set -euo pipefail
+case ${1:-} in
+  -h|--help) sed -n '2,5s/^# //p' "$0"; exit ;;
+esac
+index=()
+if [ "${1:-}" = --torch-index ]; then
+  index=("${@:1:2}")
+  shift $(($# > 1 ? 2 : 1))
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 config=configs/smpconv/smpnet-micro_1xb64_digits.py
 work=work_dirs/smpnet-micro_1xb64_digits
 log=$work/quickstart.log
 
-bash tools/install.sh --level core
+bash tools/install.sh --level core "${index[@]}"
 py=${VIRTUAL_ENV:-.venv}/bin/python
 export MPLBACKEND=Agg PYTHONUNBUFFERED=1
 mkdir -p "$work"

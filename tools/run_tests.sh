@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Installs level full, then runs pytest, with two workers unless -n says otherwise:
-#   bash tools/run_tests.sh [--stack STACK] [--cuda CUDA] [pytest arguments]
+#   bash tools/run_tests.sh [--stack STACK] [--cuda CUDA] [--torch-index URL] [pytest arguments]
+# The first three are arguments of tools/install.sh.
 set -euo pipefail
+case ${1:-} in
+  -h|--help) sed -n '2,4s/^# //p' "$0"; exit ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 options=()
-while [ "${1:-}" = --stack ] || [ "${1:-}" = --cuda ]; do
+while [[ ${1:-} =~ ^--(stack|cuda|torch-index)$ ]]; do
   options+=("${@:1:2}")
   shift $(($# > 1 ? 2 : 1))
 done

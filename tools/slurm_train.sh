@@ -10,6 +10,10 @@ if [ $# -lt 4 ]; then
 fi
 tools=$(cd "$(dirname "$0")" && pwd)
 gpus=${GPUS:-8}
+if ! [[ $gpus =~ ^[1-9][0-9]*$ ]]; then
+    echo "GPUS must be a number, 1 or more, got '$gpus'" >&2
+    exit 2
+fi
 per_node=${GPUS_PER_NODE:-8}
 [ "$per_node" -le "$gpus" ] || per_node=$gpus
 # two jobs may share a machine

@@ -5,14 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 
-from mmengine.config import DictAction
-from torch.distributed.elastic.multiprocessing.errors import record
-
-from smpconv_mm.engine import config
-from smpconv_mm.engine.own_images import use_images
-from smpconv_mm.engine.runner import build_runner, leave_group
-from smpconv_mm.errors import plain_errors
-
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -46,7 +38,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
         help='change the config: key=value ..., e.g. train_cfg.max_epochs=10',
     )
     parser.add_argument(
@@ -58,9 +50,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-@record  # torchrun tells what the first process to fail died of
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(train)(args)  # torchrun tells what the first process to fail died of
+
+
+def train(args: argparse.Namespace) -> None:
+    from smpconv_mm.engine import config
+    from smpconv_mm.engine.own_images import use_images
+    from smpconv_mm.engine.runner import build_runner, leave_group
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         cfg = config.load_config(args.config, args.cfg_options)
         config.set_work_dir(cfg, args.work_dir)

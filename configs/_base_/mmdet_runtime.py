@@ -11,6 +11,7 @@ default_hooks = dict(
     after_step=dict(type='smpconv_mm.AfterStepHook'),
     epoch_seed=dict(type='smpconv_mm.EpochSeedHook'),
     checkpoint_guard=dict(type='smpconv_mm.CheckpointGuardHook'),
+    num_class_check=dict(type='NumClassCheckHook'),
     finite_guard=dict(type='smpconv_mm.FiniteGuardHook'),
 )
 # seconds after which a process that waits for another one gives up

@@ -33,7 +33,7 @@ def draw_fits(signals: dict[str, Tensor], fits: Sequence[Fit]) -> Figure:
         fits (Sequence[Fit]): Runs of all methods.
     """
     columns = len(METHODS) + 2
-    figure = Figure(figsize=(2.9 * columns, 2.2 * len(signals)), layout='constrained')
+    figure = Figure(figsize=(3.4 * columns, 2.8 * len(signals)), layout='constrained')
     axes = figure.subplots(len(signals), columns, squeeze=False)
     for row, (signal, target) in zip(axes, signals.items()):
         of_signal = [run for run in fits if run.signal == signal]
@@ -44,17 +44,22 @@ def draw_fits(signals: dict[str, Tensor], fits: Sequence[Fit]) -> Figure:
             frame = run.frames[-1]
             _draw_values(axis, target, frame.values)
             title = METHODS[run.method].title
-            axis.set_title(f'{title}: {run.psnr[frame.step]:.1f} dB', fontsize=8)
+            axis.set_title(f'{title}: {run.psnr[frame.step]:.1f} dB', fontsize=11)
             steps = range(1, frame.step + 1)
             row[0].plot(steps, run.psnr[1 : frame.step + 1], label=title, lw=0.9)
         row[0].set(xscale='log', ylabel='PSNR, dB', title=signal)
         row[0].grid(alpha=0.3)
         _draw_point_paths(row[-1], runs[0].frames)
-        row[-1].set_title(f'points of {METHODS[runs[0].method].title}', fontsize=8)
+        row[-1].set_title(f'points of {METHODS[runs[0].method].title}', fontsize=11)
+        row[-1].set_xlabel('position' if target.ndim == 1 else 'x', fontsize=9)
+        row[-1].set_ylabel('step' if target.ndim == 1 else 'y', fontsize=9)
+        if target.ndim == 1:
+            row[1].legend(fontsize=8, loc='upper center', ncols=2)
+            row[1].set_xlabel('position', fontsize=9)
         for axis in row:
-            axis.tick_params(labelsize=6)
-    axes[0, 0].legend(fontsize=6)
-    axes[-1, 0].set_xlabel('step', fontsize=7)
+            axis.tick_params(labelsize=8)
+    axes[0, 0].legend(fontsize=8)
+    axes[-1, 0].set_xlabel('step', fontsize=9)
     return figure
 
 
@@ -65,9 +70,9 @@ def _draw_values(axis: Axes, target: Tensor, values: Tensor) -> None:
         axis.set(xticks=[], yticks=[])
         return
     places = np.linspace(-1, 1, len(target))
-    axis.plot(places, target, color='0.7', linewidth=1.5)
-    axis.plot(places, values, color='#e31a1c', linewidth=0.7)
-    axis.set_ylim(-1.3, 1.3)
+    axis.plot(places, target, color='0.7', linewidth=1.8, label='truth')
+    axis.plot(places, values, color='#e31a1c', linewidth=0.8, label='fit')
+    axis.set_ylim(-1.3, 1.6)
 
 
 def _draw_point_paths(axis: Axes, frames: Sequence[Frame]) -> None:

@@ -15,6 +15,7 @@ from smpconv_mm.checkpoint import atomic_path
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.errors import UsageError
 
+from .inputs import input_size
 from .models import Network, plain_convolutions
 
 # allowed difference, relative to the largest output
@@ -35,20 +36,26 @@ class Exported:
         absolute (float): Largest absolute difference over all of them.
         outputs (list[str]): Names of the outputs.
         preprocessing (str): What the caller has to do with an image first.
+        shape (tuple[int, ...]): Size of the input that was traced.
+        source (str): Where this size is from.
+        dynamic (bool): Whether the file takes other batches and sizes.
     """
 
     inputs: dict[tuple[int, ...], float]
     absolute: float
     outputs: list[str]
     preprocessing: str
+    shape: tuple[int, ...]
+    source: str
+    dynamic: bool
 
 
 def export_file(
     config: str,
     checkpoint: str,
     dst: str | Path,
-    shape: Sequence[int] = (224, 224),
-    dynamic: bool = False,
+    shape: Sequence[int] | None = None,
+    dynamic: bool | None = None,
     fp16: bool = False,
     options: dict | None = None,
 ) -> Exported:
@@ -63,11 +70,12 @@ def export_file(
         checkpoint (str): Its checkpoint, in training or deploy form.
         dst (str | Path): File to write: ``.onnx``, run by onnxruntime to check it,
             or ``.pt2`` of ``torch.export``.
-        shape (Sequence[int]): Height and width of the input (one number: a
-            square), or samples of the sequence. Defaults to (224, 224).
-        dynamic (bool): Any batch, and any size larger than the stride of the
-            network; checked at a second batch and size. Defaults to False: batch 1
-            of ``shape``.
+        shape (Sequence[int], optional): Height and width of the input (one
+            number: a square), or samples of the sequence. Defaults to None: what
+            :func:`.inputs.input_size` says.
+        dynamic (bool, optional): Any batch, and any size larger than the stride of
+            the network; checked at a second batch and size. Otherwise batch 1 of
+            ``shape``. Defaults to None: for sequences.
         fp16 (bool): Weights and computation in float16; inputs and outputs stay
             float32. Defaults to False.
         options (dict, optional): Changes to the config.
@@ -95,9 +103,15 @@ def export_file(
             f'writing .onnx needs torch 2.8 or newer, this is {torch.__version__}; '
             'write .pt2, or export with a newer torch: checkpoints stay the same'
         )
-    network = Network(load_config(config, options))
+    cfg = load_config(config, options)
+    network = Network(cfg)
     network.load(checkpoint)
     network.deploy().requires_grad_(False)
+    if dynamic is None:
+        dynamic = network.ndim == 1
+    source = '--shape'
+    if shape is None:
+        shape, source = input_size(cfg, network.ndim)
     shape = _parse_shape(shape, network, dynamic)
     samples = [torch.randn(1, network.in_channels, *shape)]
     if dynamic:
@@ -114,7 +128,9 @@ def export_file(
             write(program, temporary, outputs, axes)
             actual = run(temporary, samples)
             inputs, absolute = _compare(dst, samples, actual, expected, fp16)
-    return Exported(inputs, absolute, outputs, network.preprocessing)
+    return Exported(
+        inputs, absolute, outputs, network.preprocessing, shape, source, dynamic
+    )
 
 
 def _parse_shape(

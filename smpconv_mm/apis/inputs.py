@@ -3,18 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 
 import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
 from smpconv_mm.engine.config import check_data, preprocessor_of
-from smpconv_mm.engine.runner import build_dataset
+from smpconv_mm.engine.runner import build_dataset, scope_of
 from smpconv_mm.errors import UsageError
+
+
+def image_pipeline(cfg: Config) -> Compose:
+    """The pipeline of ``test_dataloader`` for an image that is already read.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    steps = [
+        deepcopy(step)
+        for step in _steps(cfg)
+        if not step['type'].rpartition('.')[2].startswith('Load')
+    ]
+    with scope_of(cfg):
+        return Compose(steps)
+
+
+def as_sample(image: np.ndarray) -> dict:
+    """What loading an image (H, W, 3) gives to the transforms after it."""
+    size = image.shape[:2]
+    return dict(img=image, img_id=0, img_path='', img_shape=size, ori_shape=size)
+
+
+def input_size(cfg: Config, ndim: int = 2) -> tuple[tuple[int, ...], str]:
+    """The size of the inputs that a network is tested with.
+
+    It is what the test pipeline makes of every image, else the size that the
+    preprocessor or a step of the pipeline names, else that of the first sample of
+    the test data.
+
+    Args:
+        cfg (Config): Config of a model.
+        ndim (int): 2 for images, 1 for sequences. Defaults to 2.
+
+    Returns:
+        tuple[tuple[int, ...], str]: Height and width, or the length, and where it
+        is from.
+
+    Raises:
+        UsageError: If the config does not say it, and the data are not there.
+    """
+    if ndim == 2 and 'test_dataloader' in cfg:
+        pipeline = image_pipeline(cfg)
+        made = {_size_after(pipeline, shape) for shape in ((301, 500), (640, 203))}
+        if len(made) == 1 and None not in made:
+            return made.pop(), 'the test pipeline'
+        size = preprocessor_of(cfg).get('size')
+        if size:
+            return tuple(size), 'data_preprocessor.size'
+        for step in reversed(_steps(cfg)):
+            scale = step.get('scale')
+            if isinstance(scale, (tuple, list)):
+                return tuple(reversed(scale)), f'{step["type"]} of the test pipeline'
+    try:
+        sample = build_dataset(cfg, 'test')[0]
+    except (UsageError, KeyError, FileNotFoundError) as error:
+        raise UsageError(
+            f'{cfg.filename} does not say the size of its inputs, and its test data '
+            f'cannot be read ({error}); give --shape'
+        ) from error
+    return tuple(sample['inputs'].shape[1:]), 'the first sample of the test data'
+
+
+def _steps(cfg: Config) -> list[dict]:
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
+    while 'pipeline' not in dataset and 'dataset' in dataset:  # a wrapper
+        dataset = dataset.dataset
+    if 'pipeline' not in dataset:
+        raise UsageError(
+            f'{cfg.filename}: test_dataloader has no dataset with a pipeline, which '
+            'says how an image is brought to the network'
+        )
+    return dataset.pipeline
+
+
+def _size_after(pipeline: Compose, shape: tuple[int, int]) -> tuple[int, ...] | None:
+    sample = pipeline(as_sample(np.zeros((*shape, 3), np.uint8)))
+    inputs = sample['inputs']
+    return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else None
 
 
 def dataset_images(cfg: Config, number: int) -> Iterator[np.ndarray]:

@@ -11,9 +11,10 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
-from smpconv_mm.checkpoint import check_fits, load, state_dict_of
-from smpconv_mm.engine.config import preprocessor_of
+from smpconv_mm.checkpoint import check_fits, in_deploy_form, load, state_dict_of
+from smpconv_mm.engine.config import preprocessor_of, turns_channels
 from smpconv_mm.engine.runner import build_model
+from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.ops import use_backend
 
@@ -67,7 +68,7 @@ class Network(nn.Module):
         """
         checkpoint = load(path)
         state_dict = state_dict_of(checkpoint)
-        if (checkpoint.get('meta') or {}).get('deploy'):
+        if in_deploy_form(checkpoint):
             self.deploy()
         if not self._whole:
             prefix = 'backbone.'
@@ -95,6 +96,25 @@ class Network(nn.Module):
         return max((round(_PROBE / side) for side in sides), default=1)
 
 
+def choose_device(name: str | None = None) -> torch.device:
+    """The device of a name, by default a GPU if there is one, else the CPU.
+
+    Raises:
+        UsageError: If there is no such device.
+    """
+    if name is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f'--device {name}: {reason}; take cpu, cuda or cuda:0, or leave it out'
+        ) from error
+    return device
+
+
 @contextmanager
 def plain_convolutions() -> Iterator[None]:
     """Convolve with torch's own operators, which exporters and all devices know."""
@@ -109,6 +129,5 @@ def _preprocessing(cfg: Config) -> str:
     settings = preprocessor_of(cfg)
     if 'mean' not in settings:
         return 'none'
-    turned = settings.get('to_rgb') or settings.get('bgr_to_rgb')
-    order = 'from BGR to RGB, ' if turned else ''
+    order = 'from BGR to RGB, ' if turns_channels(cfg) else ''
     return f'{order}(x - {list(settings["mean"])}) / {list(settings["std"])}'

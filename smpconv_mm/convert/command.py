@@ -5,12 +5,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from rich.console import Console
-
-from smpconv_mm.errors import plain_errors
-
-from .files import convert_file
-
 
 def run(origin: str, description: str, argv: list[str] | None = None) -> None:
     """Convert a file as the arguments say, and report.
@@ -29,6 +23,14 @@ def run(origin: str, description: str, argv: list[str] | None = None) -> None:
     )
     parser.add_argument('--keys', action='store_true', help='list every entry')
     args = parser.parse_args(argv)
+
+    # after the arguments, so that --help is quick
+    from rich.console import Console
+
+    from smpconv_mm.errors import plain_errors
+
+    from .files import convert_file
+
     with plain_errors():
         report = convert_file(args.src, args.dst, origin, args.config, args.ema)
     lines = []

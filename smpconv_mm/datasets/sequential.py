@@ -71,6 +71,16 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     return values
 
 
+def _bytes_of(text: str, encoding: str) -> bytes:
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'it asks for the encoding {encoding}')
+    return text.encode('latin1')
+
+
+def _array_of(buffer: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
 class _ArraysOnly(pickle.Unpickler):
     """Makes what a CIFAR batch holds: dicts, lists, text, numbers and arrays."""
 
@@ -83,6 +93,10 @@ class _ArraysOnly(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> object:
+        if (module, name) == ('_codecs', 'encode'):  # bytes in protocols 0 to 2
+            return _bytes_of
+        if module.endswith('core.numeric') and name == '_frombuffer':  # protocol 5
+            return _array_of
         if (module, name) not in self._ALLOWED:
             raise pickle.UnpicklingError(f'it asks for {module}.{name}')
         if name == '_reconstruct':
@@ -122,10 +136,11 @@ def read_cifar_pickle(path: Path, label_key: str) -> tuple[np.ndarray, np.ndarra
         or data.shape[1] != 3072
         or not isinstance(labels, list)
         or len(labels) != len(data)
+        or not all(type(label) is int for label in labels)
     ):
         raise ValueError(
             f'{path}: not a batch of CIFAR images: expected a dict with "data", '
-            f'(N, 3072) bytes, and "{label_key}", N numbers; get it again'
+            f'(N, 3072) bytes, and "{label_key}", N whole numbers; get it again'
         )
     return data.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
 
@@ -213,9 +228,10 @@ class SmallImages(BaseDataset):
                 'set verify=False for data of your own in this format'
             )
         classes = len(self.metainfo['classes'])
-        if len(labels) and labels.max() >= classes:
+        wrong = labels[(labels < 0) | (labels >= classes)]
+        if len(wrong):
             raise ValueError(
-                f'{self.root}: label {labels.max()} in split {self.split!r}, but there '
+                f'{self.root}: label {wrong[0]} in split {self.split!r}, but there '
                 f'are {classes} classes; the files are damaged, get them again'
             )
         return [

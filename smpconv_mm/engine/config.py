@@ -7,11 +7,12 @@ config's ``default_scope`` decides which package its names belong to.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import is_cuda_available
 from mmengine.logging import MMLogger
 from mmengine.utils import get_installed_path
@@ -24,8 +25,30 @@ from smpconv_mm.errors import UsageError
 from .config_checks import check_options, check_parts
 
 
-def load_config(path: str, options: dict | None = None) -> Config:
+def parse_options(texts: Sequence[str]) -> dict:
+    """What ``--cfg-options KEY=VALUE ...`` of a command line says.
+
+    Values are numbers, words, lists ``[a,b]`` or ``a,b`` and tuples ``(a,b)``.
+
+    Raises:
+        UsageError: If one is not of this form.
+    """
+    options = {}
+    for text in texts:
+        key, is_there, value = text.partition('=')
+        if not key or not is_there:
+            raise UsageError(
+                f'--cfg-options {text}: write KEY=VALUE, without spaces around "=", '
+                'e.g. train_cfg.max_epochs=10'
+            )
+        options[key] = DictAction._parse_iterable(value)
+    return options
+
+
+def load_config(path: str, options: dict | Sequence[str] | None = None) -> Config:
     """Read a config file and apply ``--cfg-options``.
+
+    Options are a dict, or the texts of a command line (:func:`parse_options`).
 
     ``'package::folder/name.py'`` is a config that an installed package brings
     along, e.g. ``'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'``.
@@ -35,6 +58,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
             is not installed, has a misspelt part, or an option would change nothing
             (:func:`~smpconv_mm.engine.config_checks.check_options`).
     """
+    if options and not isinstance(options, dict):
+        options = parse_options(options)
     file = _of_package(path) if '::' in path else Path(path)
     if not file.is_file():
         raise UsageError(f'config file {path!r} does not exist')
@@ -218,6 +243,7 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
         UsageError: Names the folder and the option that sets it.
     """
     for phase in phases:
+        _check_loader(cfg.get(f'{phase}_dataloader') or {}, phase)
         dataset = (cfg.get(f'{phase}_dataloader') or {}).get('dataset', {})
         _check_order_of_classes(dataset, phase)
         root = dataset.get('data_root')
@@ -226,6 +252,16 @@ def check_data(cfg: Config, phases: tuple[str, ...]) -> None:
                 f'data folder {root!r} of {phase}_dataloader does not exist; put or '
                 f'link the data there ({_readme(cfg)} shows the layout), or '
                 f'pass --cfg-options {phase}_dataloader.dataset.data_root=FOLDER'
+            )
+
+
+def _check_loader(loader: dict, phase: str) -> None:
+    for key, least in (('batch_size', 1), ('num_workers', 0)):
+        value = loader.get(key, least)
+        if not isinstance(value, int) or value < least:
+            raise UsageError(
+                f'config: {phase}_dataloader.{key} must be a whole number, {least} or '
+                f'more, got {value!r}'
             )
 
 
@@ -251,6 +287,12 @@ def preprocessor_of(cfg: Config) -> dict:
     As MMEngine's runner does, it takes those of the model before the config's own.
     """
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+
+
+def turns_channels(cfg: Config) -> bool:
+    """Whether the preprocessor of a config turns the channels, from BGR to RGB."""
+    settings = preprocessor_of(cfg)
+    return bool(settings.get('to_rgb') or settings.get('bgr_to_rgb'))
 
 
 def drop_amp(cfg: Config) -> None:

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import colorsys
+import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
 import mmengine
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
-from mmengine.registry import DATASETS, MODELS, RUNNERS, DefaultScope
+from mmengine.registry import (
+    DATASETS,
+    MODELS,
+    RUNNERS,
+    VISUALIZERS,
+    DefaultScope,
+)
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
+from mmengine.visualization import Visualizer
 from torch import nn
 
-from smpconv_mm.checkpoint import atomic_path, load_into
+from smpconv_mm.checkpoint import (
+    atomic_path,
+    check_fits,
+    in_deploy_form,
+    load,
+    state_dict_of,
+)
 from smpconv_mm.compat.mmdet import hand_on_float32
 from smpconv_mm.compat.mmengine import FlexibleRunner
 from smpconv_mm.errors import UsageError
+from smpconv_mm.layers import switch_to_deploy
 
 from .config import check_data, drop_amp
 from .data_checks import check_loop
@@ -38,17 +55,27 @@ def build_model(
 
     Args:
         cfg (Config): Its config.
-        checkpoint (str | Path, optional): Checkpoint of what is built.
+        checkpoint (str | Path, optional): Checkpoint of what is built, in training
+            or in deploy form, into which the model is brought then.
         part (str, optional): Build this part of the model only, e.g.
             ``'backbone'``.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
-    with _scope_of(cfg):
-        model = MODELS.build(cfg.model[part] if part else cfg.model)
+    described = cfg.model[part] if part else cfg.model
+    if 'backbone' in described and 'data_preprocessor' in cfg:  # as a runner does
+        described = ConfigDict(described)
+        described.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with scope_of(cfg):
+        model = MODELS.build(described)
     if checkpoint:
-        load_into(model, checkpoint)
+        loaded = load(checkpoint)
+        state_dict = state_dict_of(loaded)
+        if in_deploy_form(loaded):
+            switch_to_deploy(model)
+        check_fits(model, state_dict, checkpoint)
+        model.load_state_dict(state_dict)
     return model
 
 
@@ -63,11 +90,49 @@ def build_dataset(cfg: Config, phase: str) -> BaseDataset:
         UsageError: If its data folder does not exist.
     """
     check_data(cfg, (phase,))
-    with _scope_of(cfg):
+    with scope_of(cfg):
         return DATASETS.build(cfg[f'{phase}_dataloader'].dataset)
 
 
-def _scope_of(cfg: Config) -> AbstractContextManager:
+def build_visualizer(cfg: Config, classes: Sequence[str] | None) -> Visualizer:
+    """Build the visualizer of a config's package, without places to write to.
+
+    Args:
+        cfg (Config): Config of a classifier, detector or segmenter.
+        classes (Sequence[str], optional): Names of the classes.
+    """
+    kinds = dict(mmdet='mmdet.DetLocalVisualizer', mmseg='mmseg.SegLocalVisualizer')
+    kind = kinds.get(cfg.get('default_scope'), 'mmpretrain.UniversalVisualizer')
+    visualizer = VISUALIZERS.build(dict(type=kind, name='pictures'))
+    palette = _metainfo(cfg).get('palette')
+    if palette is None or classes is None or len(palette) < len(classes):
+        palette = [colorsys.hsv_to_rgb(i * 0.618 % 1, 0.8, 1) for i in range(256)]
+        palette = [tuple(round(255 * c) for c in colour) for colour in palette]
+    visualizer.alpha = 0.5  # of segments; the image is seen below them
+    visualizer.dataset_meta = dict(classes=classes, palette=palette)
+    return visualizer
+
+
+def classes_of(cfg: Config, checkpoint: str | Path) -> list[str] | None:
+    """Names of the classes: of the checkpoint, else of the config's test dataset."""
+    meta = (load(checkpoint).get('meta') or {}).get('dataset_meta') or {}
+    classes = meta.get('classes') or _metainfo(cfg).get('classes')
+    return None if classes is None else list(classes)
+
+
+def _metainfo(cfg: Config) -> dict:
+    """What is known of the test dataset without its data."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while 'dataset' in dataset:  # a wrapper
+        dataset = dataset['dataset']
+    with scope_of(cfg), DATASETS.switch_scope_and_registry(None) as registry:
+        kind = registry.get(dataset['type']) if 'type' in dataset else None
+    known = {key.lower(): value for key, value in getattr(kind, 'METAINFO', {}).items()}
+    return {**known, **(dataset.get('metainfo') or {})}
+
+
+def scope_of(cfg: Config) -> AbstractContextManager:
+    """Names of a config mean the package of its ``default_scope`` meanwhile."""
     scope = cfg.get('default_scope', 'mmpretrain')
     return DefaultScope.overwrite_default_scope(scope)
 
@@ -99,11 +164,13 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
     memory format, which makes GPUs convolve in it.
 
     Raises:
-        UsageError: If the launcher needs GPUs and there are none, a strategy
+        UsageError: If the launcher did not start this process, or needs GPUs and
+            there are none, a strategy
             needs more processes, or the parts of the model do not fit (see
             :func:`check_channels`).
     """
     cfg.launcher = launcher
+    _check_launcher(launcher)
     if not is_cuda_available():
         drop_amp(cfg)
         if launcher != 'none':
@@ -121,6 +188,20 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
         runner = Prepared.from_cfg(cfg)
     check_channels(runner.model)
     return runner
+
+
+# what each launcher tells the processes that it starts
+_TOLD = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+
+
+def _check_launcher(launcher: str) -> None:
+    variable = _TOLD.get(launcher)
+    if variable and variable not in os.environ:
+        raise UsageError(
+            f'--launcher {launcher}: {variable} is not set, so this process was not '
+            'started by the launcher; use "bash tools/dist_train.sh CONFIG GPUS" or '
+            'tools/slurm_train.sh, or leave --launcher out'
+        )
 
 
 class _Checked:

@@ -1,14 +1,15 @@
 """Figures; the tools are thin shells over these functions."""
 
 from .curves import draw_curves, read_scalars
-from .figures import save_figure
+from .figures import picture_path, save_figure
 from .input_kernels import draw_input_kernels
 from .kernel_sizes import draw_kernel_sizes, draw_size_growth
 from .kernels import draw_kernels, short_name
-from .samples import draw_confusion, draw_samples
+from .samples import draw_annotated, draw_confusion, draw_samples
 from .trajectories import draw_trajectories
 
 __all__ = [
+    'draw_annotated',
     'draw_confusion',
     'draw_curves',
     'draw_kernel_sizes',
@@ -17,6 +18,7 @@ __all__ = [
     'draw_samples',
     'draw_size_growth',
     'draw_trajectories',
+    'picture_path',
     'read_scalars',
     'save_figure',
     'short_name',

@@ -22,8 +22,8 @@ from smpconv_mm.errors import UsageError
 from .maps import choose_map, recorded_maps
 
 THRESHOLDS = (0.2, 0.3, 0.5, 0.99)
-# where the labels of their squares stand: no two at one place
-_CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
+# lines of their squares
+_STYLES = (':', '-.', '--', '-')
 
 
 @dataclass
@@ -125,33 +125,49 @@ def area_ratios(field: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> list
 def draw_fields(fields: dict[str, Tensor]) -> Figure:
     """Draw receptive fields side by side, with the squares of their areas.
 
-    Colours follow the square root of :func:`contributions`.
+    Colours follow the square root of :func:`contributions`; the legend says which
+    share of them is within a square.
 
     Args:
         fields (dict[str, Tensor]): Titles and fields (H, W).
     """
-    figure = Figure(figsize=(3.6 * len(fields), 3.9), layout='constrained')
+    figure = Figure(figsize=(3.6 * len(fields) + 0.5, 4.2), layout='constrained')
     axes = figure.subplots(1, len(fields), squeeze=False)[0]
     for axis, (title, field) in zip(axes, fields.items()):
         height, width = field.shape
-        axis.imshow(
+        shown = axis.imshow(
             contributions(field).numpy(), cmap='viridis', norm=PowerNorm(0.5, 0, 1)
         )
-        for area, (across, down) in zip(area_ratios(field), _CORNERS):
+        for area, style in zip(area_ratios(field), _STYLES):
             if area.side is None:
                 continue
             left, top = (size // 2 - area.side / 2 for size in (width, height))
-            square = (left, top), area.side, area.side
-            axis.add_patch(Rectangle(*square, fill=False, color='w', linewidth=0.8))
-            axis.annotate(
-                f'{area.threshold:.0%}',
-                (left + across * area.side, top + down * area.side),
-                color='w',
-                fontsize=6,
-                ha='right' if across else 'left',
-                va='top' if down else 'bottom',
+            axis.add_patch(
+                Rectangle(
+                    (left, top),
+                    area.side,
+                    area.side,
+                    fill=False,
+                    color='w',
+                    linewidth=1,
+                    linestyle=style,
+                    label=f'{area.threshold:.0%} within {area.side}x{area.side}',
+                )
             )
         axis.set_title(title, fontsize=9)
         axis.set(xticks=[0, width - 1], yticks=[0, height - 1])
+        axis.set_xlabel('pixel of the input', fontsize=7, labelpad=-4)
         axis.tick_params(labelsize=6)
+        legend = axis.legend(
+            loc='upper center',
+            bbox_to_anchor=(0.5, -0.07),
+            ncols=2,
+            fontsize=7,
+            facecolor='0.4',
+            labelcolor='w',
+        )
+        legend.set_in_layout(True)
+    bar = figure.colorbar(shown, ax=list(axes), fraction=0.04, pad=0.02)
+    bar.set_label('log10(field + 1), the largest is 1', fontsize=7)
+    bar.ax.tick_params(labelsize=6)
     return figure

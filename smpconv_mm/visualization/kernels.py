@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from torch import nn
 
 from smpconv_mm.layers import CKKernel, FlexKernel, OrientedKernel, SMPKernel
@@ -25,13 +28,14 @@ def draw_kernels(
     the points: for 2-D kernels each as the diamond of its radius around its position,
     the frame being the kernel; for 1-D and 3-D along the first axis. Of oriented
     kernels they are the lines, and the taps at the pixels where they lie. Colour is
-    the mean weight, of oriented kernels over the channels of a direction (red
-    positive, blue negative). Of a FlexKernel it is the mask over the whole kernel,
-    with a frame around the taps that are kept.
+    the mean weight over channels, of oriented kernels over the channels of a direction
+    (red positive, blue negative). Of a FlexKernel it is the mask over the whole
+    kernel, with a frame around the taps that are kept.
 
     The other panels show the kernel of single channels (of a 3-D kernel the middle
-    slice; of an oriented kernel without the residual). With 8 channels of a layer
-    whose channels are a multiple of 8, oriented kernels show every direction.
+    slice; of an oriented kernel without the residual), all of a row in one scale. With
+    8 channels of a layer whose channels are a multiple of 8, oriented kernels show
+    every direction.
 
     Args:
         model (nn.Module): Any network in training form.
@@ -73,14 +77,30 @@ def draw_kernels(
         row[0].set_title(f'{short_name(name)}\n{what}', fontsize=7, loc='left')
         kernel = kernel.float().cpu().numpy().reshape(-1, *kernel.shape[2:])
         chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
+        scale = max(abs(kernel[chosen]).max(), 1e-12)
         for axis, channel in zip(row[1:], chosen):
-            _draw_kernel(axis, kernel[channel])
+            image = _draw_kernel(axis, kernel[channel], scale)
             title = f'kernel {channel}'
             if isinstance(maker, OrientedKernel):
                 angle = maker.angle[channel // maker.in_channels]
                 title += f', {np.degrees(float(angle)):.4g}°'
             axis.set_title(title, fontsize=7)
+        if image is not None:
+            _bar(image, row[-1], 'weight of a tap')
     return figure
+
+
+def _bar(shown: ScalarMappable, axis: Axes, label: str) -> None:
+    bar = axis.figure.colorbar(shown, ax=axis, fraction=0.06, pad=0.03)
+    bar.set_label(label, fontsize=6)
+    bar.locator = MaxNLocator(3)
+    bar.ax.tick_params(labelsize=6)
+
+
+def _name(axis: Axes, x: str, y: str) -> None:
+    axis.set_xlabel(x, fontsize=6, labelpad=1)
+    axis.set_ylabel(y, fontsize=6, labelpad=1)
+    axis.tick_params(labelsize=6)
 
 
 def layers_inside(
@@ -139,12 +159,16 @@ def _draw_points(axis: Axes, layer: SMPKernel) -> None:
         axis.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], 'k-', linewidth=0.8)
         reach = max(1.1, np.abs(diamonds).max())
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect='equal')
+        axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+        _bar(shapes, axis, 'mean weight of a point')
+        names = 'x', 'y'
     else:
         axis.errorbar(
             coord[:, 0], weight, xerr=radius, fmt='k.', markersize=3, linewidth=0.6
         )
         axis.axvspan(-1, 1, color='0.93', zorder=0)
-    axis.tick_params(labelsize=6)
+        names = 'position and radius', 'mean weight of a point'
+    _name(axis, *names)
 
 
 def _draw_lines(axis: Axes, layer: OrientedKernel) -> None:
@@ -158,7 +182,7 @@ def _draw_lines(axis: Axes, layer: OrientedKernel) -> None:
     for angle in angles.tolist():
         x, y = reach * np.cos(angle), reach * np.sin(angle)
         axis.plot([-x, x], [y, -y], color='0.8', linewidth=0.6, zorder=0)
-    axis.scatter(
+    shown = axis.scatter(
         offsets[..., 1].flatten(),
         offsets[..., 0].flatten(),
         s=min(12, 240 / taps),
@@ -170,7 +194,8 @@ def _draw_lines(axis: Axes, layer: OrientedKernel) -> None:
     )
     frame = reach + 1
     axis.set(xlim=(-frame, frame), ylim=(frame, -frame), aspect='equal')
-    axis.tick_params(labelsize=6)
+    _bar(shown, axis, 'mean weight of a tap')
+    _name(axis, 'column from the middle', 'row')
 
 
 def _draw_mask(axis: Axes, layer: CKKernel) -> None:
@@ -186,23 +211,29 @@ def _draw_mask(axis: Axes, layer: CKKernel) -> None:
         first, last = axes[0][kept[0][0]], axes[0][kept[0][1] - 1]
         axis.axvspan(float(first), float(last), color='0.9', zorder=0)
         axis.set(xlim=(-1.05, 1.05), ylim=(0, 1.05))
+        _name(axis, 'position', 'mask')
         return
     if layer.ndim == 3:
         mask, kept = mask[len(mask) // 2], kept[1:]
-    axis.imshow(mask, cmap='Greys', vmin=0, vmax=1, interpolation='nearest')
+    shown = axis.imshow(mask, cmap='Greys', vmin=0, vmax=1, interpolation='nearest')
+    _bar(shown, axis, 'mask')
     (top, bottom), (left, right) = kept
     corner, size = (left - 0.5, top - 0.5), (right - left, bottom - top)
     axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor='#e31a1c'))
 
 
-def _draw_kernel(axis: Axes, kernel: np.ndarray) -> None:
+def _draw_kernel(axis: Axes, kernel: np.ndarray, scale: float) -> AxesImage | None:
+    axis.tick_params(labelsize=6)
     if kernel.ndim == 1:
-        axis.plot(np.linspace(-1, 1, len(kernel)), kernel, linewidth=0.8)
+        axis.plot(np.arange(len(kernel)), kernel, linewidth=0.8)
         axis.axhline(0, color='0.7', linewidth=0.5)
-        axis.tick_params(labelsize=6)
-        return
+        axis.set_ylim(-1.05 * scale, 1.05 * scale)
+        _name(axis, 'tap', 'weight of a tap')
+        return None
     if kernel.ndim == 3:
         kernel = kernel[len(kernel) // 2]
-    scale = max(abs(kernel).max(), 1e-12)
-    axis.imshow(kernel, cmap='RdBu_r', vmin=-scale, vmax=scale, interpolation='nearest')
-    axis.set(xticks=[], yticks=[])
+    height, width = kernel.shape
+    axis.set(xticks=[0, width - 1], yticks=[0, height - 1])
+    return axis.imshow(
+        kernel, cmap='RdBu_r', vmin=-scale, vmax=scale, interpolation='nearest'
+    )

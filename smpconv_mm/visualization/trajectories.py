@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -67,6 +69,8 @@ def draw_trajectories(
             _draw_over_time(left, kernel, steps, coord[..., 0], unit)
         else:
             _draw_paths(left, kernel, coord[..., :2])
+            left.set_ylabel('y', fontsize=7)
+        left.set_xlabel('position' if kernel.ndim == 1 else 'x', fontsize=7)
         left.set_title(
             f'{short_name(name)}\n{kernel.n_points} points', fontsize=7, loc='left'
         )
@@ -76,6 +80,12 @@ def draw_trajectories(
         right.set_title('radius', fontsize=7)
         for axis in (left, right):
             axis.tick_params(labelsize=6)
+    span = Normalize(float(steps[0]), float(max(steps[-1], steps[0] + 1e-9)))
+    bar = figure.colorbar(
+        ScalarMappable(span, 'cool'), ax=axes[:, 1].tolist(), fraction=0.03, pad=0.02
+    )
+    bar.set_label(f'{unit} on the path of a point', fontsize=7)
+    bar.ax.tick_params(labelsize=6)
     for axis in axes[len(chosen) :].flat:
         axis.set_axis_off()
     return figure

@@ -52,13 +52,15 @@ def test_cifar(tmp_path, classes, binary):
     assert len(type_.METAINFO['classes']) == classes
 
 
-def test_cifar_pickled_by_python_3(tmp_path):
+@pytest.mark.parametrize('protocol', range(6))
+def test_cifar_pickled_by_python_3(tmp_path, protocol):
     real_formats.write_cifar(tmp_path, 10, number=4)
     path = tmp_path / 'cifar-10-batches-py/test_batch'
     batch = dict(data=np.full((4, 3072), 7, np.uint8), labels=[1, 2, 3, 4])
-    path.write_bytes(pickle.dumps(batch, protocol=4))
+    path.write_bytes(pickle.dumps(batch, protocol))
     dataset = CIFAR10(tmp_path, 'test', verify=False)
     assert dataset.get_data_info(3)['gt_label'] == 4
+    assert (dataset.get_data_info(3)['img'] == 7).all()
 
 
 def test_published_checksums_are_compared(tmp_path, monkeypatch):
@@ -150,8 +152,18 @@ def test_label_out_of_range(tmp_path):
     real_formats.write_mnist(tmp_path, 10, 10)
     labels = real_formats.idx_bytes(np.arange(3, 13).astype(np.uint8))
     (tmp_path / 'train-labels-idx1-ubyte.gz').write_bytes(gzip.compress(labels))
-    with pytest.raises(ValueError, match="label 12 in split 'train', .* 10 classes"):
+    with pytest.raises(ValueError, match="label 10 in split 'train', .* 10 classes"):
         MNIST(tmp_path, verify=False)
+
+
+@pytest.mark.parametrize('label', [-1, 10])
+def test_label_out_of_range_in_cifar(tmp_path, label):
+    real_formats.write_cifar(tmp_path, 10, number=4)
+    batch = dict(data=np.zeros((2, 3072), np.uint8), labels=[0, label])
+    path = tmp_path / 'cifar-10-batches-py/test_batch'
+    path.write_bytes(pickle.dumps(batch))
+    with pytest.raises(ValueError, match=f"label {label} in split 'test', .* 10 class"):
+        CIFAR10(tmp_path, 'test', verify=False)
 
 
 class Attack:
@@ -171,6 +183,8 @@ def test_pickles_are_not_executed(tmp_path):
         # the long way round, through a name that is allowed
         b'\x80\x04\x8c\x05numpy\x8c\x0fndarray.__new__\x93.',
         b'cbuiltins\neval\n(S"1"\ntR.',
+        # a codec that runs code of its own
+        b'c_codecs\nencode\n(Vtext\nVzlib_codec\ntR.',
     ):
         path.write_bytes(payload)
         with pytest.raises(ValueError, match='refused, as it could run code') as error:
@@ -193,6 +207,12 @@ BROKEN_CIFAR = {
     'float images': (
         lambda path: path.write_bytes(
             pickle.dumps(dict(data=np.zeros((2, 3072)), labels=[0, 1]))
+        ),
+        'not a batch of CIFAR images',
+    ),
+    'half a label': (
+        lambda path: path.write_bytes(
+            pickle.dumps(dict(data=np.zeros((2, 3072), np.uint8), labels=[0, 0.5]))
         ),
         'not a batch of CIFAR images',
     ),

@@ -20,6 +20,7 @@ from smpconv_mm.engine.runner import build_runner
 from smpconv_mm.errors import plain_errors
 
 ROOT = Path(__file__).parents[2]
+RETINANET = 'retinanet_smpnet-tiny_fpn_8xb2-1x_coco.py'
 MASK_RCNN = 'mask-rcnn_smpnet-tiny_fpn_8xb2-amp-1x_coco.py'
 
 
@@ -106,6 +107,43 @@ def test_label_outside_of_the_range(segmenter, tmp_path):
     assert f'{path} holds the label 179' in message
     assert 'classes 0..149 and ignores 255' in message
     assert 'num_classes' in message
+
+
+def test_cascade_of_decoders(segmenter):
+    """A stock OCRNet, whose decode_head is a list, is trained with the recipe."""
+    cfg = load_config(str(segmenter))
+    fcn = dict(
+        type='FCNHead',
+        in_channels=64,
+        in_index=3,
+        channels=16,
+        num_convs=1,
+        num_classes=150,
+    )
+    ocr = dict(fcn, type='OCRHead', ocr_channels=16)
+    del ocr['num_convs']
+    cfg.model.update(type='CascadeEncoderDecoder', num_stages=2, decode_head=[fcn, ocr])
+    cfg.model.auxiliary_head = None
+    set_work_dir(cfg, str(segmenter.parent / 'work'))
+    drop_validation(cfg)
+    cfg.train_cfg.max_iters = 1
+    runner = build_runner(cfg)
+    runner.train()
+    assert runner.iter == 1
+    cfg.model.decode_head[1].num_classes = 3  # fewer than there are labels
+    cfg.experiment_name = 'again'
+    with pytest.raises(ValueError, match=r'holds the label 3, .* classes 0\.\.2'):
+        build_runner(cfg).train()
+
+
+@pytest.mark.parametrize('recipe', [MASK_RCNN, RETINANET])
+def test_number_of_classes(tmp_path, recipe):
+    root = make_coco(tmp_path / 'coco', images=4)
+    config = small_detector(tmp_path / 'small.py', recipe, root)
+    head = 'bbox_head' if recipe == RETINANET else 'roi_head.bbox_head'
+    message = fails(config, **{f'model.{head}.num_classes': 2})
+    assert 'config: The `num_classes` (2) in' in message
+    assert 'the length of `classes` 3) in CocoDataset' in message
 
 
 def test_augmented_test_of_masks(detector):

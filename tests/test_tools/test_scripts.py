@@ -1,8 +1,14 @@
 """What the scripts for several processes start."""
 
 import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+TOOLS = Path(__file__).parents[2] / 'tools'
 
 
 def test_distributed_test(run_tool, tmp_path):
@@ -42,3 +48,80 @@ def test_slurm(run_tool, tmp_path):
         '--launcher slurm --amp',
     ):
         assert part in out
+
+
+@pytest.mark.parametrize('gpus', ['0', '-1', 'abc', '2.5'])
+def test_number_of_processes(run_tool, gpus):
+    for tool, args in (('dist_train.sh', ()), ('dist_test.sh', ('x.pth',))):
+        done = run_tool(tool, 'c.py', *args, gpus, check=False)
+        assert done.returncode == 2
+        assert done.stderr == f"GPUS must be a number, 1 or more, got '{gpus}'\n"
+    done = run_tool('slurm_train.sh', *'pjcw', check=False, env={'GPUS': gpus})
+    assert done.returncode == 2 and f"got '{gpus}'" in done.stderr
+
+
+def test_port_in_use(run_tool):
+    with socket.socket() as taken:
+        taken.bind(('', 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run_tool(
+            'dist_train.sh', 'c.py', 1, check=False, env={'PORT': f'{port}'}
+        )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f'PORT={port}: ' in done.stderr and 'set PORT to a free one' in done.stderr
+
+
+@pytest.mark.parametrize('tool', ['install.sh', 'quickstart.sh', 'run_tests.sh'])
+@pytest.mark.parametrize('option', ['-h', '--help'])
+def test_help_installs_nothing(run_tool, tool, option, tmp_path):
+    nothing = {'VIRTUAL_ENV': f'{tmp_path}/none'}
+    done = run_tool(tool, option, env=nothing)
+    assert f'bash tools/{tool}' in done.stdout and '--torch-index' in done.stdout
+    assert '[1]' not in done.stdout and not done.stderr
+
+
+PYTHON = f"""#!/bin/sh
+case "$*" in
+  '-m pip '*) shift 2; echo "$@" >> "$CALLS" ;;
+  *' lacks torch '*) printf 'torch\\ntorchvision\\nninja\\n' ;;
+  *' lacks '*) ;;
+  *'import torch'*) ;;
+  *) exec {sys.executable} "$@" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize('index', [None, 'https://example.org/cpu'])
+def test_another_build_of_torch(run_tool, index, tmp_path):
+    """Without a GPU the size of PyPI's build is told, and another one is taken."""
+    python = tmp_path / 'bin/python'
+    python.parent.mkdir()
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    calls = tmp_path / 'calls'
+    environment = {'VIRTUAL_ENV': f'{tmp_path}', 'CALLS': f'{calls}', 'CXX': '/none'}
+    gpu = subprocess.run(['sh', '-c', 'nvidia-smi -L | grep GPU'], capture_output=True)
+    options = ('--torch-index', index) * bool(index)
+    done = run_tool('install.sh', *options, env=environment)
+    told = 'contains CUDA all the same (5 GB). --torch-index takes' in done.stdout
+    assert told == (index is None and gpu.returncode != 0)
+    lines = [line for line in calls.read_text().splitlines() if ' torch ' in line]
+    last = lines.pop().split()
+    assert last[-3:] == ['torch', 'torchvision', 'ninja'] and '--index-url' not in last
+    assert len(lines) == bool(index)
+    for line in lines:
+        assert line.endswith(f'--index-url {index} torch torchvision')
+
+
+def test_quickstart_hands_the_index_on(tmp_path):
+    """And all other arguments to the training."""
+    tree = tmp_path / 'tree/tools'
+    tree.mkdir(parents=True)
+    (tree / 'install.sh').write_text('echo "install $@"; exit 3')
+    (tree / 'quickstart.sh').write_text((TOOLS / 'quickstart.sh').read_text())
+    args = ['--torch-index', 'https://example.org/cpu', '--amp']
+    done = subprocess.run(
+        ['bash', tree / 'quickstart.sh', *args], capture_output=True, text=True
+    )
+    assert done.stdout == 'install --level core --torch-index https://example.org/cpu\n'

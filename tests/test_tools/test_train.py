@@ -348,6 +348,7 @@ class TestBadInput:
             ),
             ('max_epochs=2', 'no part reads; did you mean train_cfg.max_epochs?'),
             ('train_cfg.epochs=1', "EpochBasedTrainLoop has no argument 'epochs'"),
+            ('default_hooks.checkpoint.keep=1', "Hook has no argument 'keep'; correct"),
             ('model.backbone.n_pts=3', "SMPNet has no argument 'n_pts'; correct or"),
             ('model.backbone.small_kernel_size=4', 'kernel sizes must be odd'),
             ('model.backbone.type=smpconv_mm.SMPNit', 'SMPNit is not in the'),
@@ -358,6 +359,35 @@ class TestBadInput:
     ):
         args = ('--work-dir', tmp_path, '--cfg-options', option)
         assert message in self.fails(run_tool, 'train.py', tiny_config, *args)
+
+    @pytest.mark.parametrize(
+        'args, message',
+        [
+            (('--cfg-options', 'foo'), '--cfg-options foo: write KEY=VALUE'),
+            (('--cfg-options', '=3'), '--cfg-options =3: write KEY=VALUE'),
+            (
+                ('--cfg-options', 'train_dataloader.batch_size=0'),
+                'train_dataloader.batch_size must be a whole number, 1 or more, got 0',
+            ),
+            (
+                ('--cfg-options', 'val_dataloader.num_workers=-1'),
+                'val_dataloader.num_workers must be a whole number, 0 or more, got -1',
+            ),
+            (('--launcher', 'pytorch'), 'RANK is not set, so this process was not'),
+            (('--launcher', 'slurm'), 'SLURM_PROCID is not set'),
+        ],
+    )
+    def test_mistakes_on_the_command_line(
+        self, run_tool, tiny_config, tmp_path, args, message
+    ):
+        said = self.fails(
+            run_tool, 'train.py', tiny_config, '--work-dir', tmp_path, *args
+        )
+        assert message in said
+
+    def test_readme_is_no_config(self, run_tool):
+        said = self.fails(run_tool, 'train.py', ROOT / 'README.md')
+        assert 'README.md' in said and '.py' in said
 
     def test_options_that_cannot_be(self, run_tool, tiny_config, tmp_path):
         where = ('--work-dir', tmp_path)

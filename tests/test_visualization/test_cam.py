@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from smpconv_mm.apis.inference import load_classifier
+from smpconv_mm.apis.inference import Predictor
 from smpconv_mm.apis.inputs import dataset_images
 from smpconv_mm.checkpoint import save
 from smpconv_mm.engine.config import load_config
@@ -18,7 +18,7 @@ def classifier(tiny_config, tmp_path_factory):
     model = MODELS.build(cfg.model)
     path = tmp_path_factory.mktemp('cam') / 'tiny.pth'
     save(dict(state_dict=model.state_dict()), path)
-    return cfg, model.eval(), load_classifier(cfg, str(path), 'cpu')
+    return cfg, model.eval(), Predictor(cfg, str(path), 'cpu')
 
 
 def test_is_the_weighted_map(classifier):
@@ -44,7 +44,7 @@ def test_is_the_weighted_map(classifier):
 def test_figure(classifier):
     cfg, _, inferencer = classifier
     figure = cam.draw_activations(inferencer, list(dataset_images(cfg, 3)))
-    assert len(figure.axes) == 6
+    assert len(figure.axes) == 7  # with the colours
     titles = [axis.get_title() for axis in figure.axes[::2] if axis.get_title()]
     assert all(title[0] in '0123456789' for title in titles)
 

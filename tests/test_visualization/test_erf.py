@@ -78,7 +78,17 @@ def test_area_ratios():
     corner[0, 0] = 1
     assert area_ratios(corner)[0].side is None
     assert contributions(torch.tensor([0.0, 9, 99])).tolist() == [0, 0.5, 1]
-    assert len(draw_fields(dict(a=field, b=corner)).axes) == 2
+    assert len(draw_fields(dict(a=field, b=corner)).axes) == 3  # with the colours
+
+
+def test_labels_of_squares_are_beside_the_picture():
+    """All of them, whatever the sizes; none is cut off at the border."""
+    field = torch.ones(32, 32, dtype=torch.float64)
+    axis, bar = draw_fields(dict(a=field)).axes
+    texts = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert texts == ['20% within 15x15', '30% within 19x19', '50% within 23x23']
+    assert len(axis.patches) == len(texts) and not axis.texts
+    assert 'log10(field + 1)' in bar.get_ylabel()
 
 
 def test_the_original_program():

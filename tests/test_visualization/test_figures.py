@@ -41,6 +41,11 @@ def pixels(figure, path):
     return np.asarray(Image.open(path).convert('RGB'))
 
 
+def panels(figure):
+    """Its axes without the colour bars."""
+    return [axis for axis in figure.axes if axis.get_label() != '<colorbar>']
+
+
 def test_kernels_of_all_dimensions(tmp_path):
     net = nn.Sequential(
         SMPConv1d(3, 4, 20, causal=True),
@@ -49,9 +54,17 @@ def test_kernels_of_all_dimensions(tmp_path):
         SMPConv3d(2, 2, 5),
     )
     figure = draw_kernels(net, channels=3)
-    assert len(figure.axes) == 4 * 4
+    bars = [axis for axis in figure.axes if axis.get_label() == '<colorbar>']
+    assert len(panels(figure)) == 4 * 4
+    # points of the 2-D kernels, and the taps of all images
+    named = [axis.get_ylabel() for axis in bars]
+    assert named.count('mean weight of a point') == 2
+    assert named.count('weight of a tap') == 3
+    line = figure.axes[1]
+    assert (line.get_xlabel(), line.get_ylabel()) == ('tap', 'weight of a tap')
     assert pixels(figure, tmp_path / 'kernels.png').std() > 5
-    assert len(draw_kernels(net, max_layers=2, channels=3).axes) == 2 * 4
+    few = draw_kernels(net, max_layers=2, channels=3)
+    assert len(panels(few)) == 2 * 4
     with pytest.raises(ValueError, match='no kernels of points'):
         draw_kernels(switch_to_deploy(net))
 
@@ -61,7 +74,7 @@ def test_kernel_picture_has_the_kernels_orientation():
     with torch.no_grad():
         conv.kernel.coord[:] = torch.tensor([0.5, -0.75])  # right, down
     figure = draw_kernels(conv, channels=1)
-    points, kernel = figure.axes
+    points, kernel, *_ = figure.axes
     assert points.collections[0].get_paths()[0].vertices[:-1].mean(0) == pytest.approx(
         [0.5, -0.75]
     )
@@ -77,8 +90,8 @@ def test_masks_and_crops(tmp_path):
         CKConv2d(1, 2, 5),
     )
     figure = draw_kernels(net, channels=2)
-    assert len(figure.axes) == 4 * 3
-    mask, kernel = figure.axes[3:5]
+    assert len(panels(figure)) == 4 * 3
+    mask, kernel = panels(figure)[3:5]
     assert mask.images[0].get_array().shape == (33, 17)
     assert kernel.images[0].get_array().shape == (5, 3)
     frame = mask.patches[0]
@@ -114,7 +127,7 @@ def test_lines_of_oriented_kernels(tmp_path):
     with torch.no_grad():
         conv.kernel.weight[:] = 0
         conv.kernel.weight[..., -1] = 1
-    lines, *kernels = draw_kernels(conv, channels=2).axes
+    lines, *kernels = panels(draw_kernels(conv, channels=2))
     (taps,) = lines.collections
     largest = taps.get_offsets()[taps.get_array() == 1]
     assert sorted(largest.tolist()) == [[0, -4], [4, 0]]  # x, y downwards
@@ -126,7 +139,7 @@ def test_lines_of_oriented_kernels(tmp_path):
 def test_directions_of_a_stage(tmp_path):
     net = OrientedConvNeXt(dict(depths=[2, 1], channels=[16, 24]), '1dpp')
     figure = draw_kernels(net, channels=8, layer='stages.0')
-    assert len(figure.axes) == 4 * 9  # two layers in each of two blocks
+    assert len(panels(figure)) == 4 * 9  # two layers in each of two blocks
     angles = [
         a.get_title().split(', ')[1] for a in figure.axes if ', ' in a.get_title()
     ]
@@ -134,7 +147,7 @@ def test_directions_of_a_stage(tmp_path):
     assert angles == 2 * even + 2 * (even[4:] + even[:4])
     assert pixels(figure, tmp_path / 'stage.png').std() > 5
     # the residual, 1 at the centre, would hide the weights
-    middle = figure.axes[10].images[0].get_array()
+    middle = panels(figure)[10].images[0].get_array()
     assert abs(middle).max() < 0.9
     with pytest.raises(ValueError, match="'stages.7' has no kernels.*downsample"):
         draw_kernels(net, layer='stages.7')
@@ -209,12 +222,30 @@ def test_samples(sequence, tmp_path):
 def test_confusion(tmp_path):
     figure = draw_confusion(torch.tensor([[3, 1], [0, 4]]), ['a', 'b'])
     assert pixels(figure, tmp_path / 'confusion.png').std() > 5
+    # a single error among thousands is as dark as an error can be
+    matrix = torch.diag(torch.tensor([5000, 3000, 0, 0]))
+    matrix[0, 1] = 1
+    axis, *_ = draw_confusion(matrix, list('abcd')).axes
+    errors, right = axis.images
+    assert errors.get_array()[0, 1] == errors.get_clim()[1] == 1
+    assert errors.get_array().mask.sum() == 3 and right.get_clim()[1] == 1
+    # classes that do not occur are left out
+    assert [label.get_text() for label in axis.get_xticklabels()] == ['a', 'b']
 
 
-def test_unwritable_figure_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match='xyz'):
-        save_figure(draw_confusion(torch.eye(2).int(), ['a', 'b']), tmp_path / 'a.xyz')
-    assert not list(tmp_path.iterdir())
+def test_names_of_pictures(tmp_path):
+    """What is written has the name that is returned, and nothing else is left."""
+    figure = draw_confusion(torch.eye(2).int(), ['a', 'b'])
+    for name, written in [('a', 'a.png'), ('b.PNG', 'b.PNG'), ('c/.d', 'c/.d.png')]:
+        path = save_figure(figure, tmp_path / name)
+        assert path == tmp_path / written
+        assert Image.open(path).size[0] > 100
+        path.unlink()
+    assert [path.name for path in tmp_path.rglob('*')] == ['c']
+    for name, message in [('a.xyz', 'written as .xyz; .* .pdf, '), ('c', 'a folder')]:
+        with pytest.raises(UsageError, match=message):
+            save_figure(figure, tmp_path / name)
+    assert [path.name for path in tmp_path.rglob('*')] == ['c']
 
 
 def test_trajectories(tmp_path):

@@ -8,15 +8,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
-from smpconv_mm.apis import ablation
-from smpconv_mm.engine.config import load_config
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -25,14 +16,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--metric', help='by default the first that is measured')
     parser.add_argument('--work-dir', help='by default work_dirs/CONFIG')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from smpconv_mm.apis import ablation
+    from smpconv_mm.engine.config import load_config, parse_options
+    from smpconv_mm.errors import plain_errors
+
     work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'
     with plain_errors():
-        cfg = load_config(args.config, args.cfg_options)
+        options = parse_options(args.cfg_options or ())
+        cfg = load_config(args.config, options)
         variants = ablation.variants_of(cfg, args.variants)
         runs = ablation.run_ablation(
-            args.config, variants, args.seeds, work_dir, args.cfg_options
+            args.config, variants, args.seeds, work_dir, options
         )
         total = len(variants) * len(args.seeds)
         runs = list(track(runs, description='train', total=total))

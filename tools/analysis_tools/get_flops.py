@@ -4,15 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-from rich.console import Console
-from rich.table import Table
-
-from smpconv_mm.apis.complexity import measure
-from smpconv_mm.engine.config import load_config
-from smpconv_mm.engine.runner import build_model
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -21,17 +12,30 @@ def main(argv: list[str] | None = None) -> None:
         '--shape',
         type=int,
         nargs='+',
-        default=[224, 224],
         help='height and width of the image (one number: a square), or samples of '
-        'the sequence',
+        'the sequence; by default those of the test data of the config',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from smpconv_mm.apis.complexity import measure
+    from smpconv_mm.apis.inputs import input_size
+    from smpconv_mm.engine.config import load_config
+    from smpconv_mm.engine.runner import build_model
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
-        model = build_model(load_config(args.config, args.cfg_options))
+        cfg = load_config(args.config, args.cfg_options)
+        model = build_model(cfg)
+        ndim = getattr(model.backbone, 'ndim', 2)
+        size, source = args.shape, '--shape'
+        if size is None:
+            size, source = input_size(cfg, ndim)
     channels = getattr(model.backbone, 'in_channels', 3)
-    ndim = getattr(model.backbone, 'ndim', 2)
-    size = args.shape * ndim if len(args.shape) == 1 else args.shape[:ndim]
+    size = size * ndim if len(size) == 1 else size[:ndim]
     cost = measure(model, (channels, *size))
 
     table = Table(
@@ -43,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     table.add_section()
     table.add_row('total', f'{cost.total:,}')
     Console().print(table)
+    print(f'Size of the input: {source}')
     print(f'Params: {cost.parameters:,} ({cost.parameters / 1e6:.1f} M)')
     print(
         f'FLOPs: {cost.total:,} ({cost.total / 1e9:.2f} G): multiply-adds of '

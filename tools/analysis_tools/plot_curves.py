@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from smpconv_mm.errors import plain_errors
-from smpconv_mm.visualization import draw_curves, save_figure
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -14,9 +11,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--keys', nargs='+', help='scalars, e.g. loss accuracy/top1')
     parser.add_argument('--out', default='curves.png', help='picture to write')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.errors import plain_errors
+    from smpconv_mm.visualization import draw_curves, picture_path, save_figure
+
     with plain_errors():
-        save_figure(draw_curves(args.work_dirs, args.keys), args.out)
-    print(f'curves drawn in {args.out}')
+        out = picture_path(args.out)
+        save_figure(draw_curves(args.work_dirs, args.keys), out)
+    print(f'curves drawn in {out}')
 
 
 if __name__ == '__main__':

@@ -8,11 +8,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from smpconv_mm.apis.export import export_file
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -23,18 +18,23 @@ def main(argv: list[str] | None = None) -> None:
         '--shape',
         type=int,
         nargs='+',
-        default=[224],
         help='height and width of the image (one number: a square), or samples of '
-        'the sequence',
+        'the sequence; by default those of the test data of the config',
     )
     parser.add_argument(
-        '--dynamic', action='store_true', help='any batch and any size of input'
+        '--dynamic',
+        action=argparse.BooleanOptionalAction,
+        help='any batch and any size of input; the default for sequences',
     )
     parser.add_argument(
         '--fp16', action='store_true', help='weights and computation in float16'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.apis.export import export_file
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         done = export_file(
             args.config,
@@ -45,6 +45,9 @@ def main(argv: list[str] | None = None) -> None:
             args.fp16,
             args.cfg_options,
         )
+    size = ' x '.join(map(str, done.shape))
+    others = ', and any other' if done.dynamic else ', batch 1, no other'
+    print(f'size of the input: {size} (from {done.source}){others}')
     for shape, relative in done.inputs.items():
         print(f'input {shape}: largest difference {relative:.1e} of the largest output')
     print(f'largest absolute difference: {done.absolute:.1e}')

@@ -8,15 +8,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-from rich.console import Console
-from rich.table import Table
-
-from smpconv_mm.convert.prune import prune_file
-from smpconv_mm.engine.config import load_config
-from smpconv_mm.errors import plain_errors
-from smpconv_mm.visualization import short_name
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -32,8 +23,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--no-validate', action='store_true', help='do not measure accuracy'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from smpconv_mm.convert.prune import prune_file
+    from smpconv_mm.engine.config import load_config
+    from smpconv_mm.errors import plain_errors
+    from smpconv_mm.visualization import short_name
+
     with plain_errors():
         layers, before, after = prune_file(
             load_config(args.config, args.cfg_options),

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from smpconv_mm.convert.files import reparameterize_file
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -14,6 +11,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('checkpoint', help='its checkpoint')
     parser.add_argument('dst', help='file to write')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.convert.files import reparameterize_file
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         error = reparameterize_file(args.config, args.checkpoint, args.dst)
     print(

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
-from rich.table import Table
-
-from smpconv_mm.convert import TASKS
-from smpconv_mm.convert.files import convert_smpconv_file
-from smpconv_mm.errors import plain_errors
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('src', help='checkpoint of the original project')
     parser.add_argument('dst', help='file to write')
-    parser.add_argument('--task', choices=sorted(TASKS), default='imagenet')
+    parser.add_argument('--task', default='imagenet', help='what it was trained on')
     parser.add_argument(
         '--raw', action='store_true', help='take state_dict, not state_dict_ema'
     )
     parser.add_argument('--keys', action='store_true', help='list every entry')
     args = parser.parse_args(argv)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from smpconv_mm.convert.files import convert_smpconv_file
+    from smpconv_mm.errors import plain_errors
+
     with plain_errors():
         report, source, config = convert_smpconv_file(
             args.src, args.dst, args.task, averaged=not args.raw

@@ -8,18 +8,6 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-from mmengine.config import DictAction
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
-from smpconv_mm.apis.inputs import images_for
-from smpconv_mm.engine.config import load_config
-from smpconv_mm.engine.runner import build_model, initialise
-from smpconv_mm.errors import plain_errors
-from smpconv_mm.visualization import erf, save_figure
-
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,7 +23,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=1024, help='side of the input')
     parser.add_argument('--num-images', type=int, default=50)
     parser.add_argument('--device', help='e.g. cpu or cuda:0')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
     if args.size < 8 or args.num_images < 1:
         parser.error('--size must be at least 8 and --num-images at least 1')
@@ -53,12 +41,25 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from smpconv_mm.apis.inputs import images_for
+    from smpconv_mm.engine.config import load_config
+    from smpconv_mm.engine.runner import build_model, initialise
+    from smpconv_mm.errors import plain_errors
+    from smpconv_mm.visualization import erf, picture_path, save_figure
+
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     table = Table('model', title='side of the square (share of the input) that holds')
     for threshold in erf.THRESHOLDS:
         table.add_column(f'{threshold:.0%}', justify='right')
     fields = {}
     with plain_errors():
+        out = picture_path(args.out)
         for config, *checkpoint in args.models:
             cfg = load_config(config, args.cfg_options)
             backbone = build_model(cfg, *checkpoint).backbone.to(device)
@@ -78,9 +79,9 @@ def main(argv: list[str] | None = None) -> None:
                 for area in erf.area_ratios(field)
             ]
             table.add_row(title, *cells)
-        save_figure(erf.draw_fields(fields), args.out)
+        save_figure(erf.draw_fields(fields), out)
     Console().print(table)
-    print(f'receptive fields drawn in {args.out}')
+    print(f'receptive fields drawn in {out}')
 
 
 if __name__ == '__main__':

@@ -8,20 +8,6 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from smpconv_mm.apis.inputs import as_shown, image_for
-from smpconv_mm.engine.config import load_config, preprocessor_of
-from smpconv_mm.engine.runner import build_model
-from smpconv_mm.errors import UsageError, plain_errors
-from smpconv_mm.layers import Involution2d
-from smpconv_mm.visualization import (
-    draw_input_kernels,
-    draw_kernel_sizes,
-    draw_kernels,
-    save_figure,
-)
-
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -41,9 +27,24 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('--image', help='image file, for involutions')
     parser.add_argument('--size', type=int, default=224, help='side of that image')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
+
+    from smpconv_mm.apis.inputs import as_shown, image_for
+    from smpconv_mm.engine.config import load_config, preprocessor_of
+    from smpconv_mm.engine.runner import build_model
+    from smpconv_mm.errors import UsageError, plain_errors
+    from smpconv_mm.layers import Involution2d
+    from smpconv_mm.visualization import (
+        draw_input_kernels,
+        draw_kernel_sizes,
+        draw_kernels,
+        picture_path,
+        save_figure,
+    )
+
     with plain_errors():
+        out = picture_path(args.out)
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg, args.checkpoint)
         try:
@@ -61,8 +62,8 @@ def main(argv: list[str] | None = None) -> None:
                 save_figure(draw_kernel_sizes(model), args.sizes)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        save_figure(figure, args.out)
-    print(f'kernels drawn in {args.out}')
+        save_figure(figure, out)
+    print(f'kernels drawn in {out}')
 
 
 if __name__ == '__main__':

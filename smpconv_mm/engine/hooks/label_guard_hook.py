@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from smpconv_mm.registry import HOOKS
 
@@ -29,6 +30,8 @@ class LabelGuardHook(Hook):
         """Check the label maps of the batch."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         head = model.decode_head
+        if isinstance(head, nn.ModuleList):  # of a cascade, trained on the same labels
+            head = min(head, key=lambda one: one.num_classes)
         for sample in data_batch['data_samples']:
             labels = sample.gt_sem_seg.data
             wrong = labels[(labels < 0) | (labels >= head.num_classes)]
