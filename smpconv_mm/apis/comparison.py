@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.runner import find_latest_checkpoint
 from torch import Tensor, nn
 
@@ -211,7 +212,8 @@ class Result:
         ms (float): Latency of one input, in deploy form.
         peak_mib (float, optional): Memory that takes, where the system tells.
         areas (dict[str, float | None]): Share of the input that holds 20, 30, 50 and
-            99 % of the receptive field; empty for sequences.
+            99 % of the receptive field; empty for sequences, and where nothing
+            reaches the centre.
         curve (list): Epoch, mean over seeds and their deviation of the metric.
     """
 
@@ -281,10 +283,15 @@ def measure_all(
         report(row.variant)
         channels = getattr(model.backbone, 'in_channels', 3)
         cost = complexity.measure(model, (channels, *shape))
+        areas = []
         if ndim == 2:
             images, _ = images_for(cfg, 50, max(shape))
-            fields[row.variant] = erf.receptive_field(model.backbone, images)
-        areas = erf.area_ratios(fields[row.variant]) if ndim == 2 else []
+            try:
+                fields[row.variant] = erf.receptive_field(model.backbone, images)
+                areas = erf.area_ratios(fields[row.variant])
+            except UsageError as error:  # e.g. hardly trained
+                logger = MMLogger.get_current_instance()
+                logger.warning('%s has no receptive field: %s', row.variant, error)
         scalars = [
             read_scalars(Path(work_dir, row.variant, f'seed_{run.seed}'))
             for run in runs

@@ -37,7 +37,7 @@ def draw_tradeoffs(rows: Sequence[Mapping], metric: str) -> Figure:
                 fmt='o',
                 capsize=3,
                 color=f'C{i % 10}',
-                label=row['name'],
+                label=row['name'] if axis is axes[0] else None,
             )
         axis.set(xlabel=label)
         axis.margins(x=0.15)
