@@ -162,7 +162,7 @@ def test_safetensors(tmp_path):
 
 def test_safetensors_without_the_package(tmp_path, monkeypatch):
     (tmp_path / 'a.safetensors').write_bytes(b'')
-    monkeypatch.setattr(ckpt, 'find_spec', lambda name: None)
+    monkeypatch.setattr(ckpt.files, 'find_spec', lambda name: None)
     with pytest.raises(CheckpointError, match=r'smpconv_mm\[safetensors'):
         ckpt.load(tmp_path / 'a.safetensors')
 
