@@ -22,4 +22,12 @@ if find_spec('mmengine') is not None:
             stacklevel=2,
         )
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'accelerate']
+
+
+def __getattr__(name: str):
+    if name == 'accelerate':  # imports layers, and so MMEngine
+        from .layers import accelerate
+
+        return accelerate
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# what the system says when a file cannot be read or written, and what helps
+_OF_FILES = {
+    errno.ENOSPC: 'the disk is full; make room or choose another folder',
+    errno.EDQUOT: 'your quota of the disk is used up; make room there',
+    errno.EFBIG: 'it would be larger than files may be here; "ulimit -f" tells how '
+    'large, "ulimit -f unlimited" allows more',
+    errno.EROFS: 'the file system can only be read; choose another folder',
+    errno.EACCES: 'permission denied; choose another folder, or change its permissions',
+    errno.EPERM: 'permission denied; choose another folder, or change its permissions',
+    errno.EEXIST: 'there is a file where a folder is needed; choose another name',
+    errno.ENOTDIR: 'there is a file where a folder is needed; choose another name',
+    errno.EISDIR: 'there is a folder where a file is needed; choose another name',
+    errno.EMFILE: 'too many files are open; use fewer workers, or "ulimit -n 4096"',
+}
 
 _PACKAGE = Path(__file__).parent
 
@@ -64,6 +81,8 @@ def _in_plain_words(error: Exception) -> str | None:
         return f'{image}: the file is not an image or is damaged; mend or remove it'
     if isinstance(error, FileNotFoundError) and error.filename:
         return f'{error.filename} does not exist'
+    if isinstance(error, OSError) and error.errno in _OF_FILES:
+        return f'{_file_of(error)}: {_OF_FILES[error.errno]}'
     unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
     if unknown:
         owner, key = unknown.groups()
@@ -85,6 +104,19 @@ def _in_plain_words(error: Exception) -> str | None:
     if Path(innermost.f_code.co_filename).is_relative_to(_PACKAGE):
         return text  # raised by this package, for the user to read
     return None
+
+
+def _file_of(error: OSError) -> str:
+    """The file that an error is about; writing does not tell its name."""
+    if error.filename:
+        return str(error.filename)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        for value in frame.f_locals.values():
+            name = getattr(value, 'name', None)
+            if isinstance(value, io.IOBase) and isinstance(name, str):
+                return name
+    return 'a file cannot be read or written'
 
 
 def _empty_dataset(dataset) -> str:

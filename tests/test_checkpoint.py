@@ -1,8 +1,10 @@
+import errno
 import functools
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import nn
 
 import smpconv_mm  # noqa: F401  makes MMEngine's types loadable
 from smpconv_mm import checkpoint as ckpt
-from smpconv_mm.errors import CheckpointError
+from smpconv_mm.errors import CheckpointError, plain_errors
 
 ROOT = Path(__file__).parents[1]
 
@@ -160,7 +162,7 @@ def test_safetensors(tmp_path):
 
 def test_safetensors_without_the_package(tmp_path, monkeypatch):
     (tmp_path / 'a.safetensors').write_bytes(b'')
-    monkeypatch.setattr(ckpt, 'find_spec', lambda name: None)
+    monkeypatch.setattr(ckpt.files, 'find_spec', lambda name: None)
     with pytest.raises(CheckpointError, match=r'smpconv_mm\[safetensors'):
         ckpt.load(tmp_path / 'a.safetensors')
 
@@ -286,6 +288,41 @@ class TestAtomic:
             ckpt.save(dict(a=1), tmp_path / 'c.pth')
             assert one.exists()
         assert {p.name for p in tmp_path.iterdir()} == {'b.pth', 'c.pth'}
+
+    @pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs Linux')
+    @pytest.mark.parametrize('write', ['save', 'text'])
+    def test_a_full_disk(self, tmp_path, monkeypatch, write):
+        """The file is named, not the temporary one, and what helps."""
+        path = tmp_path / 'a.pth'
+        path.write_bytes(b'old')
+
+        def full(suffix, prefix, dir):
+            name = f'{dir}/{prefix}x{suffix}'
+            os.symlink('/dev/full', name)
+            return os.open(name, os.O_RDWR), name
+
+        monkeypatch.setattr(tempfile, 'mkstemp', full)
+        with pytest.raises(SystemExit) as info, plain_errors():
+            if write == 'save':
+                ckpt.save(dict(weight=torch.ones(100_000)), path)
+            else:
+                with ckpt.atomic_path(path) as temporary:
+                    temporary.write_text('x')
+        assert str(info.value) == (
+            f'error: {path}: the disk is full; make room or choose another folder'
+        )
+        assert path.read_bytes() == b'old'
+        assert [p.name for p in tmp_path.iterdir()] == ['a.pth']
+
+    def test_a_folder_that_cannot_be_written_to(self, tmp_path, monkeypatch):
+        def denied(suffix, prefix, dir):
+            name = f'{dir}/{prefix}x{suffix}'
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+        monkeypatch.setattr(tempfile, 'mkstemp', denied)
+        with pytest.raises(SystemExit, match=f'error: {tmp_path}/a.pth: permission d'):
+            with plain_errors():
+                ckpt.save({}, tmp_path / 'a.pth')
 
     def test_success(self, tmp_path):
         path = tmp_path / 'folder' / 'a.pth'

@@ -2,10 +2,12 @@
 # Installs level core, trains a small network on scikit-learn's digits, and draws
 # what came out.
 #   bash tools/quickstart.sh [--torch-index URL] [arguments of tools/train.py]
+#   bash tools/quickstart.sh [--torch-index URL] --compare [arguments of tools/compare.py]
 # --torch-index is an argument of tools/install.sh, for a build of torch without CUDA.
+# --compare trains six kinds of kernels instead, in ten minutes.
 set -euo pipefail
 case ${1:-} in
-  -h|--help) sed -n '2,5s/^# //p' "$0"; exit ;;
+  -h|--help) sed -n '2,7s/^# //p' "$0"; exit ;;
 esac
 index=()
 if [ "${1:-}" = --torch-index ]; then
@@ -21,6 +23,10 @@ log=$work/quickstart.log
 bash tools/install.sh --level core "${index[@]}"
 py=${VIRTUAL_ENV:-.venv}/bin/python
 export MPLBACKEND=Agg PYTHONUNBUFFERED=1
+if [ "${1:-}" = --compare ]; then
+  exec "$py" tools/compare.py "$config" --kernels dense,smp,ck,flex,oriented,dcls \
+    --seeds 2 --budget 10m "${@:2}"
+fi
 mkdir -p "$work"
 : > "$log"
 

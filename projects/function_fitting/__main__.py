@@ -22,7 +22,7 @@ from .fitting import (
     write_results,
 )
 from .pictures import animate_points, draw_fits
-from .signals import SIGNALS, load_signal
+from .signals import KERNELS, SIGNALS, load_signal
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> None:
         '--signals',
         nargs='+',
         default=list(SIGNALS),
-        help=f'of {", ".join(SIGNALS)}, or .wav and .npy files',
+        help=f'of {", ".join(SIGNALS)}; kernels of 33x33: {", ".join(KERNELS)}; '
+        'or .wav and .npy files',
     )
     parser.add_argument(
         '--steps', type=int, nargs='+', default=[10, 100, 1000], help='measure after'
@@ -69,7 +70,8 @@ def main(argv: list[str] | None = None) -> None:
                 cells = {k: f'{m:.1f}±{s:.1f}' for k, (m, s) in row.psnr.items()}
                 cells[row.best] = f'[bold]{cells[row.best]}'
                 table.add_row(f'after {row.budget}', *cells.values())
-    console = Console()
+    wide = Console(width=1000)  # numbers are never cut
+    console = Console(width=wide.measure(table).maximum)
     console.print(table)
     console.print(f'written to {folder}')
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from smpconv_mm import ops
 from smpconv_mm.checkpoint import atomic_path
 from smpconv_mm.errors import UsageError
-from smpconv_mm.layers import SMPKernel
+from smpconv_mm.layers import MLP, SIREN, FourierNet, GaborNet, MAGNet, SMPKernel
 
 
 class PointField(nn.Module):
@@ -73,46 +73,37 @@ _COORD_RATE = 0.03
 
 
 class CoordinateNet(nn.Module):
-    """A function on [-1, 1]^d made by a network of three hidden layers.
+    """A function on [-1, 1]^d made by a network of positions, of equal width.
 
     Args:
         size (Sequence[int]): Places per axis where it is evaluated.
-        parameters (int): As many as layers of equal width get nearest to.
-        kind (str): ``'relu'``; ``'siren'`` (Sitzmann et al., NeurIPS 2020:
-            sines of frequency 30 and their initialisation); ``'fourier'``
-            (Tancik et al., NeurIPS 2020: ReLUs after fixed random sines and
-            cosines).
+        parameters (int): As many as a width gets nearest to.
+        kind (str): ``'relu'``, an MLP; ``'siren'`` (Sitzmann et al., NeurIPS 2020:
+            sines of frequency 30); ``'features'`` (Tancik et al., NeurIPS 2020: an MLP
+            after fixed random sines and cosines), of three hidden layers each. Or a
+            multiplicative network with three products: ``'fourier'``, ``'gabor'``
+            (Fathony et al., ICLR 2021) or ``'magnet'`` (FlexConv, ICLR 2022).
     """
 
     def __init__(self, size: Sequence[int], parameters: int, kind: str) -> None:
         super().__init__()
-        self.kind = kind
         axes = [torch.linspace(-1, 1, n) for n in size]
-        places = torch.stack(torch.meshgrid(*axes, indexing='ij'), dim=-1)
-        self.register_buffer('places', places.flatten(0, -2))
-        self.size = tuple(size)
+        places = torch.stack(torch.meshgrid(*axes, indexing='ij'))[None]
         ndim = len(size)
 
-        def widths(width: int) -> list[int]:
-            inputs = 2 * width if kind == 'fourier' else ndim
-            return [inputs, width, width, width, 1]
-
         def count(width: int) -> int:
-            return sum(i * o + o for i, o in zip(widths(width), widths(width)[1:]))
+            return _parameters(kind, ndim, width)
 
-        nearest = min(range(1, 2048), key=lambda w: abs(count(w) - parameters))
-        sizes = widths(nearest)
-        self.layers = nn.ModuleList(map(nn.Linear, sizes, sizes[1:]))
-        if kind == 'fourier':
-            frequencies = torch.randn(ndim, nearest) * _FOURIER_PERIODS[ndim]
-            angles = torch.pi * self.places @ frequencies
-            self.places = torch.cat([angles.sin(), angles.cos()], dim=1)
-        if kind == 'siren':
-            for i, layer in enumerate(self.layers):
-                bound = (6 / layer.in_features) ** 0.5 / _OMEGA
-                if i == 0:
-                    bound = 1 / layer.in_features
-                nn.init.uniform_(layer.weight, -bound, bound)
+        width = min(range(1, 2048), key=lambda w: abs(count(w) - parameters))
+        inputs = ndim
+        if kind == 'features':
+            inputs = 2 * width
+            frequencies = torch.randn(ndim, width) * _FOURIER_PERIODS[ndim]
+            angles = torch.pi * torch.einsum('nd...,dw->nw...', places, frequencies)
+            places = torch.cat([angles.sin(), angles.cos()], dim=1)
+        self.register_buffer('places', places)
+        net, options = _NETS[kind]
+        self.net = net(inputs, 1, width, **options)
 
     def groups(self, rate: float) -> list[dict]:
         """Parameters with their learning rate."""
@@ -120,14 +111,29 @@ class CoordinateNet(nn.Module):
 
     def forward(self) -> Tensor:
         """Values at all places, of shape ``size``."""
-        x = self.places
-        for layer in self.layers[:-1]:
-            x = layer(x)
-            x = (_OMEGA * x).sin() if self.kind == 'siren' else x.relu()
-        return self.layers[-1](x).view(self.size)
+        return self.net(self.places)[0, 0]
 
 
-_OMEGA = 30
+_NETS = {
+    'relu': (MLP, dict(num_layers=4, norm_cfg=None)),
+    'siren': (SIREN, dict(num_layers=4, omega_0=30.0)),
+    'features': (MLP, dict(num_layers=4, norm_cfg=None)),
+    'fourier': (FourierNet, dict(num_layers=3, input_scale=256.0)),
+    'gabor': (GaborNet, dict(num_layers=3, input_scale=256.0)),
+    'magnet': (MAGNet, dict(num_layers=3, input_scale=256.0)),
+}
+
+
+def _parameters(kind: str, ndim: int, width: int) -> int:
+    """Parameters of a network of this width."""
+    hidden, output = width * width + width, width + 1
+    if kind in ('relu', 'siren', 'features'):
+        inputs = 2 * width if kind == 'features' else ndim
+        return inputs * width + width + 2 * hidden + output
+    gaussian = {'fourier': 0, 'gabor': ndim + 1, 'magnet': 2 * ndim}[kind]
+    return 3 * hidden + output + 4 * width * (ndim + 1 + gaussian)
+
+
 # standard deviation of the random frequencies, in periods over the domain
 _FOURIER_PERIODS = {1: 20.0, 2: 5.0}
 
@@ -144,9 +150,17 @@ class Method:
 METHODS = {
     'smp': Method('SMP', 1e-1, lambda s, p, i: PointField(s, p, True, i)),
     'smp-sum': Method('SMP, sum', 3e-2, lambda s, p, i: PointField(s, p, False, i)),
-    'relu': Method('ReLU MLP', 3e-2, lambda s, p, i: CoordinateNet(s, p, 'relu')),
-    'siren': Method('SIREN', 3e-3, lambda s, p, i: CoordinateNet(s, p, 'siren')),
-    'fourier': Method('Fourier', 3e-2, lambda s, p, i: CoordinateNet(s, p, 'fourier')),
+    **{
+        kind: Method(title, rate, lambda s, p, _, k=kind: CoordinateNet(s, p, k))
+        for kind, title, rate in [
+            ('relu', 'ReLU MLP', 3e-2),
+            ('siren', 'SIREN', 3e-3),
+            ('features', 'Fourier features', 3e-2),
+            ('fourier', 'FourierNet', 1e-2),
+            ('gabor', 'GaborNet', 1e-2),
+            ('magnet', 'MAGNet', 1e-2),
+        ]
+    },
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,37 @@ def _image() -> Tensor:
     ).view(_IMAGE_SIZE)
 
 
+_KERNEL_SIDE = 33  # of the images below
+
+
+def _gabor(frequency: float) -> Tensor:
+    """Product of sines along both axes under a Gaussian, as FlexConv fits it."""
+    x = torch.linspace(-1, 1, _KERNEL_SIDE)
+    gaussian = torch.exp(-(x[:, None] ** 2 + x**2) / (2 * 0.33**2))
+    return (frequency * x[:, None]).sin() * (frequency * x).sin() * gaussian
+
+
+def _random() -> Tensor:
+    """Independent uniform numbers."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(_KERNEL_SIDE, _KERNEL_SIDE, generator=generator)
+
+
+def _teeth() -> Tensor:
+    """A sawtooth of two places along both axes: the highest frequency of the grid."""
+    odd = torch.arange(_KERNEL_SIDE) % 2
+    return torch.maximum(odd[:, None], odd)
+
+
+# What kernels should be able to be (FlexConv, ICLR 2022, appendix)
+KERNELS: dict[str, Callable[[], Tensor]] = {
+    'gabor-1': partial(_gabor, 1),
+    'gabor-4': partial(_gabor, 4),
+    'gabor-16': partial(_gabor, 16),
+    'gabor-64': partial(_gabor, 64),
+    'random': _random,
+    'teeth': _teeth,
+}
 SIGNALS: dict[str, Callable[[], Tensor]] = {
     'sinusoids': _sinusoids,
     'step': _step,
@@ -79,8 +111,8 @@ def load_signal(name: str) -> Tensor:
     """Values of a function at evenly spaced places.
 
     Args:
-        name (str): One of :data:`SIGNALS`, or a file: ``.wav`` (the first
-            channel) or ``.npy`` (one axis: a signal; two: a grey image). Of a
+        name (str): One of :data:`SIGNALS` or :data:`KERNELS`, or a file: ``.wav`` (the
+            first channel) or ``.npy`` (one axis: a signal; two: a grey image). Of a
             long signal the first 16384 samples are taken.
 
     Returns:
@@ -89,7 +121,8 @@ def load_signal(name: str) -> Tensor:
     Raises:
         UsageError: If the name is unknown, or the file cannot be used.
     """
-    values = SIGNALS[name]() if name in SIGNALS else _read(Path(name))
+    made = {**SIGNALS, **KERNELS}
+    values = made[name]() if name in made else _read(Path(name))
     values = values.double()
     low, high = values.min(), values.max()
     if not (torch.isfinite(low) and torch.isfinite(high) and low < high):
@@ -100,8 +133,8 @@ def load_signal(name: str) -> Tensor:
 def _read(path: Path) -> Tensor:
     if path.suffix not in ('.wav', '.npy'):
         raise UsageError(
-            f'signal {str(path)!r} is neither one of {", ".join(SIGNALS)} nor a .wav '
-            'or .npy file'
+            f'signal {str(path)!r} is neither one of '
+            f'{", ".join([*SIGNALS, *KERNELS])} nor a .wav or .npy file'
         )
     if not path.is_file():
         raise UsageError(f'signal {path} does not exist')

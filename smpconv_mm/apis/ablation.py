@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from smpconv_mm.checkpoint import atomic_path
-from smpconv_mm.engine.config import check_data, load_config, set_resume
+from smpconv_mm.engine.config import check_data, set_resume
 from smpconv_mm.engine.runner import build_runner
 from smpconv_mm.errors import UsageError
 
@@ -63,31 +67,30 @@ def variants_of(cfg: Config, names: Sequence[str] | None = None) -> dict[str, di
     return {name: dict(variants[name]) for name in names or variants}
 
 
-def run_ablation(
-    config: str,
-    variants: dict[str, dict],
+def train_all(
+    configs: Mapping[str, Config],
     seeds: Sequence[int],
     work_dir: str | Path,
-    options: dict | None = None,
+    report: Callable[[str, int, int, int], object] | None = None,
 ) -> Iterator[Run]:
     """Train every variant with every seed, one after the other.
 
     A run that has finished is read, one that was interrupted is resumed.
 
     Args:
-        config (str): Config file.
-        variants (dict[str, dict]): See :func:`variants_of`.
+        configs (Mapping[str, Config]): The config of each variant.
         seeds (Sequence[int]): Every variant is trained once with each.
         work_dir (str | Path): Each run has the folder ``VARIANT/seed_N`` in it.
-        options (dict, optional): Changes to all variants.
+        report (Callable, optional): Called with the variant, the seed, the epochs that
+            are done and their number, at the start of a training and after each epoch.
 
     Raises:
         UsageError: If a finished run was made with other settings.
     """
     for seed in seeds:
-        for variant, changes in variants.items():
-            settings = {**(options or {}), **changes, 'randomness.seed': seed}
-            cfg = load_config(config, settings)
+        for variant, config in configs.items():
+            cfg = copy.deepcopy(config)
+            cfg.merge_from_dict({'randomness.seed': seed})
             cfg.pop('ablation', None)
             text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
             digits = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -102,13 +105,20 @@ def run_ablation(
                     )
                 yield run
                 continue
-            run = _train(cfg, variant, seed, folder, digits)
+            run = _train(cfg, variant, seed, folder, digits, report)
             with atomic_path(written) as path:
                 path.write_text(json.dumps(asdict(run), indent=1))
             yield run
 
 
-def _train(cfg: Config, variant: str, seed: int, folder: Path, settings: str) -> Run:
+def _train(
+    cfg: Config,
+    variant: str,
+    seed: int,
+    folder: Path,
+    settings: str,
+    report: Callable[[str, int, int, int], object] | None,
+) -> Run:
     check_data(cfg, ('train', 'val'))
     cfg.work_dir = str(folder)
     # a name per run: MMEngine keeps loggers and visualizers by it
@@ -117,10 +127,25 @@ def _train(cfg: Config, variant: str, seed: int, folder: Path, settings: str) ->
     set_resume(cfg, 'auto')
     start = time.perf_counter()
     runner = build_runner(cfg)
+    if report is not None:
+        runner.register_hook(_EpochHook(partial(report, variant, seed)))
     runner.train()
     seconds = time.perf_counter() - start
     metrics = {key: float(value) for key, value in runner.val_loop.run().items()}
     return Run(variant, seed, metrics, seconds, settings)
+
+
+class _EpochHook(Hook):
+    """Tells how many epochs are done."""
+
+    def __init__(self, report: Callable[[int, int], object]) -> None:
+        self.report = report
+
+    def before_train(self, runner: Runner) -> None:
+        self.report(runner.epoch, runner.max_epochs)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self.report(runner.epoch + 1, runner.max_epochs)
 
 
 @dataclass

@@ -46,15 +46,21 @@ def measure(model: nn.Module, shape: tuple[int, ...]) -> Complexity:
     multiply-add; here it is one.
 
     Args:
-        model (nn.Module): A classifier (called with ``mode='tensor'``), or any
-            module that takes one tensor.
+        model (nn.Module): A classifier, detector or segmenter (called with
+            ``mode='tensor'``), or any module that takes one tensor.
         shape (tuple[int, ...]): Shape of one input without the batch.
     """
     from mmengine.model import BaseModel
+    from mmengine.structures import BaseDataElement
 
     device = next(model.parameters()).device
     inputs = torch.zeros(1, *shape, device=device)
-    kwargs = dict(mode='tensor') if isinstance(model, BaseModel) else {}
+    kwargs = {}
+    if isinstance(model, BaseModel):
+        size = shape[1:]  # a detector asks for it, to cut its boxes
+        meta = dict(img_shape=size, ori_shape=size, batch_input_shape=size)
+        sample = BaseDataElement(metainfo=dict(meta, scale_factor=(1.0, 1.0)))
+        kwargs = dict(mode='tensor', data_samples=[sample])
     model.eval()
 
     def count() -> dict[str, int]:

@@ -29,9 +29,10 @@ from smpconv_mm.datasets.transforms.sequence import pixel_permutation
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import CheckpointError
-from smpconv_mm.layers import switch_to_deploy
+from smpconv_mm.layers import DCLSKernel, switch_to_deploy
 from smpconv_mm.registry import DATASETS, MODELS
 
+from .dcls import convert_dcls
 from .flexconv import convert_flexconv
 from .involution import convert_involution
 from .oriented1d import convert_oriented1d
@@ -88,10 +89,42 @@ def convert_smpconv_file(
     return report, source or 'the state dict', config
 
 
-def convert_involution_file(
-    src: str | Path, dst: str | Path, config: str | Path
+def _involution(state_dict, model, whole):
+    return convert_involution(state_dict, head=whole)
+
+
+def _oriented1d(state_dict, model, whole):
+    return convert_oriented1d(state_dict, shapes_of(model), classifier=whole)
+
+
+def _flexconv(state_dict, model, whole):
+    return convert_flexconv(state_dict)
+
+
+def _dcls(state_dict, model, whole):
+    kernels = (m for m in model.modules() if isinstance(m, DCLSKernel))
+    version = next((kernel.version for kernel in kernels), 'v0')
+    return convert_dcls(state_dict, version, classifier=whole)
+
+
+# Called with the entries of a file, the model that they are for, and whether that is
+# all of the config's model (else it is the backbone of a detector or segmenter)
+_CONVERTERS = dict(
+    dcls=_dcls,
+    flexconv=_flexconv,
+    involution=_involution,
+    oriented1d=_oriented1d,
+)
+
+
+def convert_file(
+    src: str | Path,
+    dst: str | Path,
+    origin: str,
+    config: str | Path,
+    averaged: bool = False,
 ) -> Report:
-    """Convert a checkpoint of the involution or C-volution repository.
+    """Convert a checkpoint of an original project, for the model of a config.
 
     Of a classifier, where the config is of a detector or segmenter, the result is the
     backbone alone, for ``init_cfg=dict(type='Pretrained', prefix='backbone.')``.
@@ -99,83 +132,8 @@ def convert_involution_file(
     Args:
         src (str | Path): File of the original project.
         dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
-        config (str | Path): Config of the model that it is meant for.
-
-    Returns:
-        Report: What became of each entry.
-
-    Raises:
-        CheckpointError: If the file is not of the model of the config, entry by
-            entry and shape by shape.
-    """
-    state_dict = state_dict_of(load(src))
-    if not state_dict:
-        raise CheckpointError(f'checkpoint {src} holds no tensors')
-    classifier = all(key.startswith(('backbone.', 'head.')) for key in state_dict)
-    model, whole = _model_for(load_config(str(config)), classifier)
-    converted, report = convert_involution(state_dict, head=whole)
-    check_fits(model, converted, src)
-    meta = dict(
-        converted_from='involution', config=str(config), smpconv_mm_version=__version__
-    )
-    save(dict(state_dict=converted, meta=meta), dst)
-    return report
-
-
-def convert_flexconv_file(
-    src: str | Path, dst: str | Path, config: str | Path
-) -> Report:
-    """Convert a checkpoint of the FlexConv or CKConv repository.
-
-    Args:
-        src (str | Path): File of the original project.
-        dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
-        config (str | Path): Config of the model that it is meant for. Of a network that
-            was fine-tuned at another resolution it has a ``kernel_scale``, which is
-            not in the file.
-
-    Returns:
-        Report: What became of each entry.
-
-    Raises:
-        CheckpointError: If the file is not of the model of the config, entry by
-            entry and shape by shape.
-    """
-    checkpoint = load(src)
-    state_dict = state_dict_of(checkpoint.get('model', checkpoint))
-    if not state_dict:
-        raise CheckpointError(f'checkpoint {src} holds no tensors')
-    converted, report = convert_flexconv(state_dict)
-    check_fits(build_model(load_config(str(config))), converted, src)
-    meta = dict(
-        converted_from='FlexConv', config=str(config), smpconv_mm_version=__version__
-    )
-    save(dict(state_dict=converted, meta=meta), dst)
-    return report
-
-
-def _model_for(cfg: Config, classifier: bool) -> tuple[nn.Module, bool]:
-    """The model that a file is for, and whether it is all that the config says.
-
-    Of a detector or segmenter a classifier is for the backbone alone.
-    """
-    if not classifier or cfg.model.type.rpartition('.')[2] == 'ImageClassifier':
-        return build_model(cfg), True
-    return nn.ModuleDict(dict(backbone=build_model(cfg, part='backbone'))), False
-
-
-def convert_oriented1d_file(
-    src: str | Path, dst: str | Path, config: str | Path, averaged: bool = False
-) -> Report:
-    """Convert a checkpoint of the Oriented1D repository.
-
-    Where the config is of a detector or segmenter, the result is its backbone alone,
-    for ``init_cfg=dict(type='Pretrained', prefix='backbone.')``.
-
-    Args:
-        src (str | Path): File of the original project, a classifier or a backbone; or
-            of a classifier of this package, to make a backbone of it.
-        dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
+        origin (str): ``'dcls'``, ``'flexconv'`` (or CKConv), ``'involution'`` (or
+            C-volution) or ``'oriented1d'``.
         config (str | Path): Config of the model that it is meant for.
         averaged (bool): Take the entry ``model_ema`` of the file, and not ``model``.
             Defaults to False.
@@ -184,9 +142,10 @@ def convert_oriented1d_file(
         Report: What became of each entry.
 
     Raises:
-        CheckpointError: If the file is not of the model of the config.
+        CheckpointError: If the file is not of the model of the config, entry by
+            entry and shape by shape.
     """
-    # the file keeps the command line as a Namespace: plain values
+    # some files keep the command line as a Namespace: plain values
     torch.serialization.add_safe_globals([argparse.Namespace])
     checkpoint = load(src)
     if averaged and 'model_ema' not in checkpoint:
@@ -198,10 +157,8 @@ def convert_oriented1d_file(
     state_dict = state_dict_of(checkpoint.get(name, checkpoint))
     if not state_dict:
         raise CheckpointError(f'checkpoint {src} holds no tensors')
-    model, whole = _model_for(load_config(str(config)), classifier=True)
-    converted, report = convert_oriented1d(
-        state_dict, shapes_of(model), classifier=whole
-    )
+    model, whole = _model_for(load_config(str(config)), state_dict)
+    converted, report = _CONVERTERS[origin](state_dict, model, whole)
     if not whole:  # norms of the maps, which a classifier does not have
         norms = [f'backbone.norm{i}.' for i in model.backbone.out_indices]
         for key, value in model.state_dict().items():
@@ -210,12 +167,24 @@ def convert_oriented1d_file(
                 report.added.append(key)
     check_fits(model, converted, src)
     meta = dict(
-        converted_from=f'Oriented1D, {name}',
+        converted_from=f'{origin}, {name}',
         config=str(config),
         smpconv_mm_version=__version__,
     )
     save(dict(state_dict=converted, meta=meta), dst)
     return report
+
+
+def _model_for(cfg: Config, state_dict: dict[str, Tensor]) -> tuple[nn.Module, bool]:
+    """The model that entries are for, and whether it is all that the config says.
+
+    Of a detector or segmenter they may be for the backbone alone.
+    """
+    parts = {key.partition('.')[0] for key in state_dict}
+    downstream = {'neck', 'rpn_head', 'roi_head', 'bbox_head', 'decode_head'}
+    if cfg.model.type.endswith('Classifier') or parts & downstream:
+        return build_model(cfg), True
+    return nn.ModuleDict(dict(backbone=build_model(cfg, part='backbone'))), False
 
 
 def _fit(

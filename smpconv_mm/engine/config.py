@@ -63,6 +63,8 @@ def load_config(path: str, options: dict | Sequence[str] | None = None) -> Confi
     file = _of_package(path) if '::' in path else Path(path)
     if not file.is_file():
         raise UsageError(f'config file {path!r} does not exist')
+    if file.suffix not in ('.py', '.yml', '.yaml', '.json'):
+        raise UsageError(f'{path!r} is not a config; the name of one ends in .py')
     cfg = _read(file)
     lacking = lacks_for(cfg.get('default_scope', 'mmpretrain'))
     if lacking:
@@ -89,6 +91,8 @@ def _read(file: Path) -> Config:
     except ModuleNotFoundError as error:  # of a base like 'mmdet::_base_/...'
         raise UsageError(f'{file}: {_said(error)}. {HOW_TO_INSTALL}') from error
     except Exception as error:  # of the Python that a config is
+        if isinstance(error, OSError) and error.errno:  # of the system
+            raise
         raise UsageError(f'config {file}: {_said(error)}') from error
 
 

@@ -3,7 +3,7 @@
 from .causal_conv import CausalConv1d
 from .dcls_kernel import DCLSConv1d, DCLSConv2d, DCLSConv3d, DCLSKernel
 from .dense_kernel import DenseKernel
-from .depthwise_conv import DepthwiseConv2d
+from .depthwise_conv import DepthwiseConv2d, accelerate
 from .flex_kernel import (
     CKConv1d,
     CKConv2d,
@@ -74,6 +74,7 @@ __all__ = [
     'SMPConv2d',
     'SMPConv3d',
     'SMPKernel',
+    'accelerate',
     'keep_kernels',
     'line_angles',
     'point_effects',

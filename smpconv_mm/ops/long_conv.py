@@ -170,7 +170,7 @@ class Direct(Backend):
             return None
         ends = list(zip(input.shape[2:], taps, sides))
         places = prod(n + before + after - k + 1 for n, k, (before, after) in ends)
-        direct = input.shape[0] * places * prod(weight.shape)
+        direct = input.shape[0] * places * _products(weight, groups)
         size = prod(max(n + max(both), k) for n, k, both in ends)
         if direct > _transform_cost(input, weight, groups, size):
             return f'a transform is faster for {tuple(taps)} taps and this input'
@@ -189,6 +189,15 @@ class Direct(Backend):
         return conv(input, weight, bias, *settings)
 
 
+def _products(weight: Tensor, groups: int) -> int:
+    """Multiply-adds of a direct sum at a place; of dense kernels in whole vectors."""
+    if groups > 1:
+        return prod(weight.shape)
+    lanes = 16 if 'AVX512' in torch.backends.cpu.get_cpu_capability() else 8
+    outputs, inputs = (-(-n // lanes) * lanes for n in weight.shape[:2])
+    return outputs * inputs * prod(weight.shape[2:])
+
+
 def _transform_cost(input: Tensor, weight: Tensor, groups: int, size: int) -> float:
     """Time of the transforms, in multiply-adds of a direct sum.
 
@@ -198,20 +207,19 @@ def _transform_cost(input: Tensor, weight: Tensor, groups: int, size: int) -> fl
     batch, outputs = input.shape[0], weight.shape[0]
     transformed = batch * (input.shape[1] + outputs) + outputs * weight.shape[1]
     product = batch * outputs * weight.shape[1]
-    number, call = _TRANSFORM[input.dim() - 2]
+    number, each, call = _TRANSFORM[input.dim() - 2]
     if groups == input.shape[1] == outputs:
         # torch is slow in the gradient of a depthwise kernel
         training = torch.is_grad_enabled() and weight.requires_grad
-        number = _TRANSFORM_DEPTHWISE[training]
-    return size * (number * transformed + _PRODUCT * product) + call
+        number, each = _TRANSFORM_DEPTHWISE[training], 0.6
+    return size * (number * transformed + each * product) + call
 
 
-# In multiply-adds of a direct sum: a number that is transformed, and a call, by the
-# number of axes; a number that is transformed of depthwise kernels, without and with
-# gradients; a product of two numbers of spectra
-_TRANSFORM = {1: (100, 5e5), 2: (130, 4e6)}
+# In multiply-adds of a direct sum: a number that is transformed, a product of two
+# numbers of spectra, and a call, by the number of axes; a number that is transformed of
+# depthwise kernels, without and with gradients
+_TRANSFORM = {1: (100, 0.6, 5e5), 2: (220, 1.0, 4e6)}
 _TRANSFORM_DEPTHWISE = 50, 12
-_PRODUCT = 0.6
 
 # On GPUs, taps above which a transform is taken
 _MOST_TAPS = 256

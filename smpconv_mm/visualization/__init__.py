@@ -1,5 +1,6 @@
 """Figures; the tools are thin shells over these functions."""
 
+from .comparison import draw_kernels_of, draw_learning, draw_tradeoffs
 from .curves import draw_curves, read_scalars
 from .figures import picture_path, save_figure
 from .input_kernels import draw_input_kernels
@@ -12,6 +13,9 @@ __all__ = [
     'draw_annotated',
     'draw_confusion',
     'draw_curves',
+    'draw_kernels_of',
+    'draw_learning',
+    'draw_tradeoffs',
     'draw_kernel_sizes',
     'draw_input_kernels',
     'draw_kernels',

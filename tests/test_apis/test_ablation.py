@@ -7,7 +7,7 @@ from smpconv_mm.apis.ablation import (
     Run,
     cells,
     compare,
-    run_ablation,
+    train_all,
     variants_of,
     write_table,
 )
@@ -107,7 +107,6 @@ ablation = {{
     rows = json.loads((work_dir / 'ablation.json').read_text())['rows']
     assert [len(row['values']) for row in rows] == [2, 2]
 
-    variants = variants_of(load_config(str(config)))
     with pytest.raises(UsageError, match='is of a run with other settings; remove'):
-        options = {'optim_wrapper.optimizer.lr': 0.1}
-        next(run_ablation(str(config), variants, [0], work_dir, options))
+        changed = load_config(str(config), {'optim_wrapper.optimizer.lr': 0.1})
+        next(train_all({'free': changed}, [0], work_dir))

@@ -167,7 +167,7 @@ def test_files(run_tool, name, tmp_path):
     other = build_model(Config.fromfile(config), dst).eval()
     for key, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[key]), key
-    assert load(dst)['meta']['converted_from'] == 'FlexConv'
+    assert load(dst)['meta']['converted_from'] == 'flexconv, model'
 
 
 def test_wrong_config_is_named(run_tool, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from smpconv_mm.convert import convert_involution
-from smpconv_mm.convert.files import convert_involution_file
+from smpconv_mm.convert.files import convert_file
 from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import CheckpointError
 
@@ -21,7 +21,7 @@ def test_classifiers(name, tmp_path):
     state = {f'module.{k}': v for k, v in model.state_dict().items()}
     src, dst = tmp_path / 'original.pth', tmp_path / 'ours.pth'
     torch.save(dict(state_dict=state, meta=dict(epoch=130)), src)
-    report = convert_involution_file(src, dst, config)
+    report = convert_file(src, dst, 'involution', config)
     assert len(report.renamed) == len(state) and not report.dropped
     other = build_model(Config.fromfile(config), dst).eval()
     for key, value in model.state_dict().items():
@@ -43,14 +43,14 @@ def test_detectors_and_segmenters(name, tmp_path):
     state = build_model(Config.fromfile(config)).state_dict()
     src, dst = tmp_path / 'original.pth', tmp_path / 'ours.pth'
     torch.save(dict(state_dict=state, meta=dict(epoch=12)), src)
-    report = convert_involution_file(src, dst, config)
+    report = convert_file(src, dst, 'involution', config)
     assert len(report.renamed) == len(state) and not report.dropped
     other = build_model(Config.fromfile(config), dst).state_dict()
     assert all(torch.equal(value, other[key]) for key, value in state.items())
     state.popitem()
     torch.save(dict(state_dict=state), src)
     with pytest.raises(CheckpointError, match='1 entries missing'):
-        convert_involution_file(src, dst, config)
+        convert_file(src, dst, 'involution', config)
 
 
 def test_backbone_of_a_classifier(run_tool, tmp_path):
@@ -63,7 +63,7 @@ def test_backbone_of_a_classifier(run_tool, tmp_path):
     config = CONFIGS / 'faster-rcnn_rednet-50_involution-fpn_8xb2-1x_coco.py'
     tool = 'model_converters/involution_to_mm.py'
     out = run_tool(tool, src, dst, '--config', config).stdout
-    assert 'head.fc.weight, head.fc.bias dropped' in out
+    assert 'dropped: head.fc.weight, head.fc.bias' in out
     detector = Config.fromfile(config)
     detector.model.backbone.init_cfg.checkpoint = str(dst)
     backbone = build_model(detector, part='backbone')
@@ -79,7 +79,7 @@ def test_stem_of_another_size_is_named(tmp_path):
     src = tmp_path / 'original.pth'
     torch.save(dict(state_dict=build_model(cfg).state_dict()), src)
     with pytest.raises(CheckpointError, match=r'stem\.1\.conv2.*\(98, 8, 1, 1\)'):
-        convert_involution_file(src, tmp_path / 'ours.pth', config)
+        convert_file(src, tmp_path / 'ours.pth', 'involution', config)
     assert not (tmp_path / 'ours.pth').exists()
 
 

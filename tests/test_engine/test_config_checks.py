@@ -22,7 +22,7 @@ MISTAKES = {
     'train_pipeline.0.scale': "'train_pipeline' is a variable of the config",
     'qwertyuiop': "no part of a config is named 'qwertyuiop'$",
     'env_cfg.cudnn_benchmrk': "has no 'cudnn_benchmrk'; did you mean env_cfg.cudnn",
-    'default_hooks.chekpoint.interval': 'did you mean default_hooks.checkpoint.interv',
+    'default_hooks.checkpoints.interval': 'mean default_hooks.checkpoint.interval',
     'param_scheduler.2.end': "param_scheduler is a list of 2, .* there is no '2'",
     'param_scheduler.end': 'param_scheduler is a list of 2',
     'train_cfg.0': 'train_cfg is not a list',

@@ -229,7 +229,8 @@ def test_checkpoint_guard_compares_optimisers():
         ),
         (build(torch.optim.Adam, *apart), 1, 'momentum.*, the config has one with ams'),
     ]:
-        this.optim_wrapper, this.param_schedulers = optimizer, [None] * schedulers
+        this.optim_wrapper = optimizer
+        this.param_schedulers = [SimpleNamespace()] * schedulers
         if message is None:
             hook.after_load_checkpoint(this, checkpoint)
             continue

@@ -185,11 +185,13 @@ def test_upernet(run_tool, ade, tmp_path, full):
         assert found['mIoU'] > 80
 
 
-@pytest.mark.parametrize('kind', ['detector', 'segmenter'])
+@pytest.mark.parametrize('kind', ['detector', 'involutions', 'segmenter'])
 def test_bfloat16(run_tool, coco, ade, tmp_path, kind):
     """Trained and tested in bfloat16 on a CPU, which has no GPU's float16."""
-    if kind == 'detector':
+    if kind != 'segmenter':
         recipe = 'mask-rcnn_smpnet-tiny_fpn_8xb2-amp-1x_coco.py'
+        if kind == 'involutions':
+            recipe = f'involution/{INVOLUTION[0]}.py'
         config = small_detector(tmp_path / 'small.py', recipe, coco)
         length = ['train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=4']
         checkpoint, metric = 'epoch_1.pth', 'coco/segm_mAP'

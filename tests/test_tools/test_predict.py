@@ -12,7 +12,7 @@ from tiny_datasets import make_ade, make_coco, small_detector, small_segmenter
 
 from smpconv_mm.apis.confusion import match
 from smpconv_mm.apis.inference import Predictor, find_images, read_image
-from smpconv_mm.checkpoint import save
+from smpconv_mm.checkpoint import load, save
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model, initialise
 from smpconv_mm.errors import UsageError
@@ -251,3 +251,26 @@ def test_boxes_and_objects_are_paired():
     assert match(overlaps[:0], true[:0], predicted[:0], none[:0], 2)[0].shape == (0,)
     pairs = match(torch.zeros(1, 0), true[:0], predicted[:1], none[:0], 2)
     assert torch.stack(pairs).tolist() == [[2], [0]]
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_names_of_classes_without_those_in_the_checkpoint(
+    run_tool, made, tmp_path, known
+):
+    """They are the config's, else numbers; never those of another data set."""
+    config, checkpoint, folder = made('classifier')
+    weights = tmp_path / 'weights.pth'
+    save(load(checkpoint)['state_dict'], weights)
+    own = tmp_path / 'own.py'
+    names = tuple('klmnopqrst')
+    classes = f', metainfo=dict(classes={names})' if known else ''
+    own.write_text(
+        f'_base_ = {str(config)!r}\n'
+        "dataset = dict(_delete_=True, type='CustomDataset', data_root='nowhere',\n"
+        f'    pipeline={{{{_base_.test_pipeline}}}}{classes})\n'
+        'test_dataloader = dict(dataset=dataset)\n'
+    )
+    done = run_tool('predict.py', own, weights, folder, '--topk', 3)
+    rows = [line for line in done.stdout.splitlines() if line.startswith('│')]
+    expected = '[k-t]' if known else '[0-9]'
+    assert len(rows) == 9 and all(re.match(f'│ {expected} ', row) for row in rows)

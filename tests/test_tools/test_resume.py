@@ -14,16 +14,16 @@ from smpconv_mm.visualization import read_scalars
 BEST = 'best_accuracy_top1_epoch_{}.pth'
 
 
-@pytest.fixture
-def train(run_tool, tiny_config, tmp_path):
+@pytest.fixture(scope='module')
+def run(run_tool, tiny_config):
     """Train by tools/train.py on one batch an epoch; returns what it wrote."""
 
-    def run(folder, epochs, *args, options=(), check=True, config=tiny_config):
+    def train(folder, epochs, *args, options=(), check=True, config=tiny_config):
         return run_tool(
             'train.py',
             config,
             '--work-dir',
-            tmp_path / folder,
+            folder,
             *args,
             '--cfg-options',
             'train_dataloader.dataset.indices=64',
@@ -32,7 +32,27 @@ def train(run_tool, tiny_config, tmp_path):
             check=check,
         )
 
-    return run
+    return train
+
+
+@pytest.fixture
+def train(run, tmp_path):
+    """The same in a folder of the test."""
+    return lambda folder, *args, **kwargs: run(tmp_path / folder, *args, **kwargs)
+
+
+@pytest.fixture(scope='module')
+def one_epoch(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('one_epoch')
+    run(folder, 1)
+    forget_score(folder / 'epoch_1.pth')
+    return folder
+
+
+@pytest.fixture
+def a(one_epoch, tmp_path):
+    """Work dir of a training of one epoch, after which any validation is the best."""
+    return shutil.copytree(one_epoch, tmp_path / 'a')
 
 
 def names(folder):
@@ -52,36 +72,31 @@ def error_of(done):
     return last
 
 
-def test_a_run_deletes_only_its_own_files(train, tmp_path):
-    a, b, c = (tmp_path / name for name in 'abc')
-    train('a', 1)
-    forget_score(a / 'epoch_1.pth')
-    before = names(a)
+def test_a_run_deletes_only_its_own_files(train, one_epoch, a, tmp_path):
+    before, b = names(one_epoch), tmp_path / 'b'
     assert BEST.format(1) in before
-    shutil.copytree(a, c)
-    done = train('b', 2, '--resume', a / 'epoch_1.pth')
-    assert f'the best checkpoint so far is {a / BEST.format(1)}' in done.stdout
-    assert names(a) == before
+    done = train('b', 2, '--resume', one_epoch / 'epoch_1.pth')
+    assert f'the best checkpoint so far is {one_epoch / BEST.format(1)}' in done.stdout
+    assert names(one_epoch) == before
     assert BEST.format(2) in names(b)
     # a work dir that was copied replaces its own file
-    train('c', 2, '--resume')
-    assert names(a) == before
-    assert BEST.format(2) in names(c) and BEST.format(1) not in names(c)
+    train('a', 2, '--resume')
+    assert names(one_epoch) == before
+    assert BEST.format(2) in names(a) and BEST.format(1) not in names(a)
 
 
-def test_a_best_checkpoint_that_was_lost(train, tmp_path):
-    train('a', 1)
-    (tmp_path / 'a' / BEST.format(1)).unlink()
+def test_a_best_checkpoint_that_was_lost(train, a):
+    (a / BEST.format(1)).unlink()
     done = train('a', 2, '--resume')
     assert 'does not exist; the best of those to come' in done.stdout
-    assert BEST.format(2) in names(tmp_path / 'a')
+    assert BEST.format(2) in names(a)
 
 
 class Killed(Exception):
     pass
 
 
-def test_killed_in_a_validation(train, tmp_path, monkeypatch):
+def test_killed_in_a_validation(train, a, monkeypatch):
     """The validation is made up for, and only once."""
     with monkeypatch.context() as patch:
         run = ValLoop.run
@@ -92,26 +107,20 @@ def test_killed_in_a_validation(train, tmp_path, monkeypatch):
             return run(loop)
 
         patch.setattr(ValLoop, 'run', killed)
-        done = train('a', 2, check=False)
+        done = train('a', 2, '--resume', check=False)
     assert 'Killed' in done.stderr
-    forget_score(tmp_path / 'a/epoch_2.pth')
+    forget_score(a / 'epoch_2.pth')
     done = train('a', 2, '--resume')
     assert 'Epoch(val) [2]' in done.stdout and 'nothing is left to do' in done.stdout
-    assert {1, 2} <= {*dict(read_scalars(tmp_path / 'a')['accuracy/top1'])}
-    assert BEST.format(2) in names(tmp_path / 'a')
-    assert BEST.format(1) not in names(tmp_path / 'a')
+    assert {1, 2} <= {*dict(read_scalars(a)['accuracy/top1'])}
+    assert BEST.format(2) in names(a)
+    assert BEST.format(1) not in names(a)
     done = train('a', 2, '--resume')
     assert 'Epoch(val)' not in done.stdout and 'nothing is left to do' in done.stdout
-    # the best so far or not, an epoch is validated once
-    forget_score(tmp_path / 'a/epoch_1.pth')
-    done = train('b', 1, '--resume', tmp_path / 'a/epoch_1.pth')
-    assert 'Epoch(val)' not in done.stdout
 
 
 @pytest.mark.parametrize('broken', ['epoch_2.pth', BEST.format(2), 'last_checkpoint'])
-def test_a_file_that_cannot_be_written_costs_no_other(
-    train, tmp_path, monkeypatch, broken
-):
+def test_a_file_that_cannot_be_written_costs_no_other(train, a, monkeypatch, broken):
     def full(self, folder, filename, *args, **kwargs):
         if filename == broken:
             raise Killed
@@ -119,8 +128,6 @@ def test_a_file_that_cannot_be_written_costs_no_other(
 
     write = Runner.save_checkpoint
     one = ('default_hooks.checkpoint.max_keep_ckpts=1',)
-    train('a', 1, options=one)
-    forget_score(tmp_path / 'a/epoch_1.pth')
     with monkeypatch.context() as patch:
         patch.setattr(Runner, 'save_checkpoint', full)
         if broken == 'last_checkpoint':
@@ -135,23 +142,34 @@ def test_a_file_that_cannot_be_written_costs_no_other(
             patch.setattr(Path, 'write_text', half)
         done = train('a', 2, '--resume', options=one, check=False)
     assert 'Killed' in done.stderr
-    assert BEST.format(1) in names(tmp_path / 'a')
-    last = Path((tmp_path / 'a/last_checkpoint').read_text())
+    assert BEST.format(1) in names(a)
+    last = Path((a / 'last_checkpoint').read_text())
     assert last.is_file() and load(last)['optimizer']
     if broken != BEST.format(2):
         assert last.name == 'epoch_1.pth'
     done = train('a', 2, '--resume', options=one)
-    assert names(tmp_path / 'a') >= {'epoch_2.pth', BEST.format(2)}
-    assert not names(tmp_path / 'a') & {'epoch_1.pth', BEST.format(1)}
+    assert names(a) >= {'epoch_2.pth', BEST.format(2)}
+    assert not names(a) & {'epoch_1.pth', BEST.format(1)}
 
 
-def test_resume_needs_all_of_a_checkpoint(train, tmp_path):
-    train('a', 1)
-    best = tmp_path / 'a' / BEST.format(1)
+def test_resume_needs_all_of_a_checkpoint(train, a):
+    best = a / BEST.format(1)
     message = error_of(train('a', 2, '--resume', best, check=False))
     assert f'{best} holds weights but not all that is needed' in message
     assert 'optimizer missing' in message and f'load_from={best}' in message
     train('b', 1, options=[f'load_from={best}'])
+
+
+def test_settings_that_are_not_taken_are_told(train, tmp_path):
+    """MMEngine takes those of the checkpoint without a word."""
+    schedule = 'param_scheduler.0.end={}'
+    train('a', 1, '--no-validate', options=[schedule.format(7)])
+    options = [schedule.format(9), 'optim_wrapper.optimizer.lr=0.5']
+    done = train('a', 1, '--no-validate', '--resume', options=options)
+    assert 'param_scheduler.0 keeps the settings of the checkpoint' in done.stdout
+    assert 'end=7 instead of 9' in done.stdout
+    assert 'the optimiser keeps the settings of the checkpoint' in done.stdout
+    assert 'initial_lr=0.004 instead of 0.5' in done.stdout
 
 
 def test_an_average_is_not_resumed_as_weights(train, tiny_config, tmp_path):
@@ -167,13 +185,12 @@ def test_an_average_is_not_resumed_as_weights(train, tiny_config, tmp_path):
     train('b', 2, *args, config=config)
 
 
-@pytest.mark.parametrize('persistent', [True, False])
-def test_the_same_with_workers(train, tmp_path, persistent):
+def test_the_same_with_workers(train, tmp_path):
     """Augmentations, and the drop paths of the main process, follow the epoch."""
     args = ('--no-validate',)
     options = (
         'train_dataloader.num_workers=2',
-        f'train_dataloader.persistent_workers={persistent}',
+        'train_dataloader.persistent_workers=True',
         'train_dataloader.batch_size=16',
     )
     train('a', 2, *args, options=options)

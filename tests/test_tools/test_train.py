@@ -360,6 +360,7 @@ class TestBadInput:
             ),
             ('max_epochs=2', 'no part reads; did you mean train_cfg.max_epochs?'),
             ('train_cfg.epochs=1', "EpochBasedTrainLoop has no argument 'epochs'"),
+            ('default_hooks.checkpoint.keep=1', "Hook has no argument 'keep'; correct"),
             ('model.backbone.n_pts=3', "SMPNet has no argument 'n_pts'; correct or"),
             ('model.backbone.small_kernel_size=4', 'kernel sizes must be odd'),
             ('model.backbone.type=smpconv_mm.SMPNit', 'SMPNit is not in the'),

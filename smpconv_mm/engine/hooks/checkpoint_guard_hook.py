@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
@@ -109,10 +111,33 @@ def _check_optimizer(runner: Runner, checkpoint: dict, path) -> None:
         # a version of torch may add some, but not take away others too
         what = f'an optimiser with the settings {", ".join(only[0])}'
         _compare(what, f'one with {", ".join(only[1])}', not all(only), path)
+        pairs = zip(groups, optimizer.param_groups)  # of which there may be hundreds
+        any(_tell(runner, 'the optimiser', saved, group) for saved, group in pairs)
     schedulers, saved = runner.param_schedulers, checkpoint.get('param_schedulers')
     if isinstance(schedulers, list) and isinstance(saved, list):
         theirs, ours = len(saved), len(schedulers)
         _compare(f'{theirs} schedulers', str(ours), theirs == ours, path)
+        for i, (state, scheduler) in enumerate(zip(saved, schedulers)):
+            _tell(runner, f'param_scheduler.{i}', state, vars(scheduler))
+
+
+def _tell(runner: Runner, what: str, saved: dict, config: dict) -> bool:
+    """Say which settings of a config a resumed training does not take, if any."""
+    progress = ('last_step', 'lr', 'verbose')
+    others = [
+        f'{key}={saved[key]} instead of {value}'
+        for key, value in config.items()
+        if isinstance(value, (int, float))
+        and key[0] != '_'
+        and key not in progress
+        and saved.get(key, value) != value
+    ]
+    if others:
+        runner.logger.warning(
+            f'{what} keeps the settings of the checkpoint, not of the config: '
+            f'{", ".join(others)}. Only a new training (load_from) would take them'
+        )
+    return bool(others)
 
 
 def _compare(theirs: str, ours: str, same: bool, path) -> None:
@@ -160,11 +185,11 @@ def _check_data(runner: Runner, checkpoint: dict, path) -> None:
         ours, theirs = (m.get('classes') for m in (metainfo, trained))
         if not ours or not theirs or list(ours) == list(theirs):
             continue
-        first = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), 0)
+        pairs = enumerate(zip_longest(ours, theirs))
+        i, (here, there) = next(pair for pair in pairs if len({*pair[1]}) > 1)
         differ = (
             f'checkpoint {path} was trained with other classes than those of the '
-            f'{phase} dataset: class {first} is {theirs[first]!r} there and '
-            f'{ours[first]!r} here'
+            f'{phase} dataset: class {i} is {there!r} there and {here!r} here'
         )
         if sorted(ours) == sorted(theirs):
             raise CheckpointError(f'{differ}; bring metainfo.classes into that order')

@@ -30,10 +30,17 @@ class CheckpointHook(_CheckpointHook):
 
     Args:
         *args, **kwargs: Of MMEngine's ``CheckpointHook``.
+
+    Raises:
+        TypeError: If there is another argument.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        for key in self.args:  # MMEngine's would fail when it first saves
+            raise TypeError(
+                f'CheckpointHook.__init__() got an unexpected keyword argument {key!r}'
+            )
         self._written: int | None = None  # epoch or iteration of the latest file
 
     def before_train(self, runner: Runner) -> None:

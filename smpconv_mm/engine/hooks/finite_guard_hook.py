@@ -55,7 +55,8 @@ class FiniteGuardHook(Hook):
             self._in_a_row = 0
             return
         self._in_a_row += 1
-        weights = not_finite(_model(runner).state_dict())
+        # not state_dict(), which sharded processes can only call together
+        weights = not_finite(dict(_model(runner).named_parameters()))
         scaled = isinstance(runner.optim_wrapper, AmpOptimWrapper)
         if scaled and not weights and self._in_a_row < self.patience:
             return
@@ -77,8 +78,8 @@ class FiniteGuardHook(Hook):
             f'training diverged at iteration {runner.iter + 1} (epoch '
             f'{runner.epoch + 1}): {what}{where}. The learning rate is {rate:g}; '
             'lower it (optim_wrapper.optimizer.lr), clip gradients '
-            '(optim_wrapper.clip_grad), or look for NaN in the data; the latest '
-            f'checkpoint in {runner.work_dir} is whole'
+            '(optim_wrapper.clip_grad), or look for NaN in the data. Checkpoints that '
+            'were written before are sound'
         )
 
 

@@ -1,5 +1,6 @@
 """Backbones: each returns a tuple of feature maps."""
 
+from .cifar_resnet import CIFARResNet
 from .convnext_dcls import DCLSConvNeXt
 from .convnext_oriented import OrientedConvNeXt
 from .flexnet import FlexNet, FlexTCN
@@ -9,6 +10,7 @@ from .smp_tcn import SMPTCN
 from .smpnet import SMPNet
 
 __all__ = [
+    'CIFARResNet',
     'CedNet',
     'DCLSConvNeXt',
     'FlexNet',

@@ -1,153 +1,21 @@
-"""Checkpoints: read without executing them, write without half-written files."""
+"""What is in a checkpoint: does it fit a model, can a training go on from it?"""
 
 from __future__ import annotations
 
-import fcntl
-import glob
-import os
-import pickle
-import pickletools
-import re
-import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from .errors import CheckpointError
+from smpconv_mm.errors import CheckpointError
 
-
-def load(path: str | Path, map_location: str = 'cpu') -> dict:
-    """Read a checkpoint file with ``weights_only=True``, or a ``.safetensors`` file.
-
-    Returns:
-        dict: What the file holds. If there is a ``meta``, it is a dict.
-
-    Raises:
-        CheckpointError: If the file is missing, truncated, not a checkpoint, or
-            holds objects that would have to be executed to be read.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f'checkpoint {path} does not exist')
-    if path.suffix == '.safetensors':
-        return dict(state_dict=_load_safetensors(path, str(map_location)), meta={})
-    try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # torch raises a dozen types for bad files
-        raise CheckpointError(_why_unreadable(path, error)) from error
-    _check_form(checkpoint, path)
-    if checkpoint.get('meta', {}) is None:
-        checkpoint['meta'] = {}
-    return checkpoint
-
-
-def _load_safetensors(path: Path, map_location: str) -> dict[str, torch.Tensor]:
-    if find_spec('safetensors') is None:
-        raise CheckpointError(
-            f'checkpoint {path} needs the package safetensors, which is not installed; '
-            'run pip install "smpconv_mm[safetensors]"'
-        )
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path, map_location)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: {error}. '
-            'Copy or download it again'
-        ) from error
+from .files import check_entries, load
 
 
 def in_deploy_form(checkpoint: Mapping) -> bool:
     """Whether a checkpoint is of a network in deploy form."""
     return bool((checkpoint.get('meta') or {}).get('deploy'))
-
-
-def _why_unreadable(path: Path, error: Exception) -> str:
-    text = ' '.join(str(error).split()).rpartition('error: ')[2]
-    named = re.search(r'GLOBAL (\S+)', text)
-    reason = named[1] if named else re.split(r'\. |, | Check ', text)[0]
-    refused = isinstance(error, pickle.UnpicklingError)
-    if refused and 'Unsupported operand' not in text and _is_whole(path):
-        return (
-            f'checkpoint {path} was refused: it holds objects other than '
-            f'tensors and plain values, which could run code when loaded ({reason}). '
-            'If you trust its source, re-save its state_dict alone with the program '
-            'that wrote it'
-        )
-    return (
-        f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it '
-        'is truncated or not a PyTorch checkpoint '
-        f'({type(error).__name__}: {reason[:120]}). Copy or download it again, or '
-        'resume from an earlier one'
-    )
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether the pickles in a file can be parsed to their ends; runs none of them."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                (name,) = (n for n in archive.namelist() if n.endswith('/data.pkl'))
-                return bool(list(pickletools.genops(archive.read(name))))
-        with open(path, 'rb') as file:
-            for _ in range(4):  # magic number, protocol, system, content
-                list(pickletools.genops(file))
-                if not file.peek(1):
-                    break
-        return True
-    except Exception:  # pickletools raises several types for what is not a pickle
-        return False
-
-
-def _check_form(checkpoint: object, path: Path) -> None:
-    """Raise if a file holds anything but what a checkpoint is made of."""
-    expected = 'expected a dict with a state_dict'
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(
-            f'checkpoint {path} holds a {type(checkpoint).__name__}, {expected}'
-        )
-    meta = checkpoint.get('meta')
-    if meta is not None and not isinstance(meta, Mapping):
-        raise CheckpointError(
-            f'checkpoint {path}: meta is a {type(meta).__name__}, expected a dict'
-        )
-    classes = (meta or {}).get('dataset_meta')
-    if classes is not None and not isinstance(classes, Mapping):
-        raise CheckpointError(
-            f'checkpoint {path}: meta.dataset_meta is a {type(classes).__name__}, '
-            'expected a dict'
-        )
-    _check_entries(checkpoint.get('state_dict', checkpoint), path)
-
-
-def _check_entries(state_dict: object, path: str | Path) -> None:
-    where = f'checkpoint {path}'.rstrip()
-    if not isinstance(state_dict, Mapping):
-        raise CheckpointError(
-            f'{where}: its state dict is a {type(state_dict).__name__}, '
-            'expected a dict of names and tensors'
-        )
-    for key, value in state_dict.items():
-        if not isinstance(key, str):
-            raise CheckpointError(
-                f'{where} has an entry named {key!r}, a '
-                f'{type(key).__name__}; names of entries are strings'
-            )
-        if not isinstance(value, torch.Tensor):
-            continue
-        if value.layout != torch.strided or value.is_quantized:
-            kind = 'quantised' if value.is_quantized else 'sparse'
-            raise CheckpointError(
-                f'{where}: {key} is a {kind} tensor; save it as a plain one, with '
-                'dequantize() or to_dense()'
-            )
 
 
 def check_resumable(checkpoint: Mapping, path: str | Path) -> None:
@@ -189,7 +57,7 @@ def state_dict_of(checkpoint: Mapping) -> dict:
         CheckpointError: If they are not named tensors.
     """
     state_dict = checkpoint.get('state_dict', checkpoint)
-    _check_entries(state_dict, '')
+    check_entries(state_dict, '')
     return {
         key.removeprefix('module.'): value
         for key, value in state_dict.items()
@@ -393,99 +261,3 @@ def load_into(model: nn.Module, path: str | Path) -> dict:
     check_fits(model, state_dict, path)
     model.load_state_dict(state_dict, strict=True)
     return checkpoint
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name that becomes ``path`` when the block succeeds.
-
-    The temporary file lies in the same folder and keeps the suffix; it is
-    removed when the block fails. Those that killed programs left in the folder
-    are removed, too.
-
-    Raises:
-        FileNotFoundError: If the block wrote under another name, as writers do
-            that append a suffix of their own.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent)
-    handle, temporary = _new_file(path)
-    try:
-        yield temporary
-        strays = _named_after(temporary)
-        if strays:
-            raise FileNotFoundError(
-                f'{path} was not written, but {strays[0].name}; give {path} a suffix '
-                'that its writer knows'
-            )
-        with open(temporary, 'rb') as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
-    finally:
-        for file in (temporary, *_named_after(temporary)):
-            file.unlink(missing_ok=True)
-        os.close(handle)
-
-
-_WRITING = '.writing-'  # in the names of temporary files
-
-
-def _named_after(temporary: Path) -> list[Path]:
-    return [*temporary.parent.glob(f'{glob.escape(temporary.name)}?*')]
-
-
-def _new_file(path: Path) -> tuple[int, Path]:
-    """A file beside ``path``, locked while its handle is open.
-
-    The lock goes with the program, however that ends.
-    """
-    while True:
-        handle, name = tempfile.mkstemp(
-            prefix=f'.{path.stem}{_WRITING}', suffix=path.suffix, dir=path.parent
-        )
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks; nothing is removed there
-            return handle, Path(name)
-        if os.path.exists(name):
-            return handle, Path(name)
-        os.close(handle)  # removed before it was locked
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that no program writes any more."""
-    for file in folder.glob(f'.*{_WRITING}*'):
-        try:
-            with open(file, 'rb+') as opened:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                file.unlink(missing_ok=True)
-        except OSError:  # being written, already gone, or of another user
-            continue
-
-
-def save(checkpoint: dict, path: str | Path) -> None:
-    """Write a checkpoint; never leaves a half-written file under ``path``."""
-    with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
-
-
-def find_latest(work_dir: str | Path) -> Path | None:
-    """The checkpoint to resume from in a work dir, or None.
-
-    It is the one that MMEngine's ``last_checkpoint`` names, in the work dir itself
-    if it was copied or moved; where a killed run left that file empty or pointing
-    nowhere, the newest ``epoch_*.pth`` or ``iter_*.pth``.
-    """
-    work_dir = Path(work_dir)
-    pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file():
-        named = pointer.read_text().strip()
-        for candidate in (work_dir / Path(named).name, Path(named)):
-            if named and candidate.is_file():
-                return candidate
-    found = [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
