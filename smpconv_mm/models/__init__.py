@@ -12,6 +12,7 @@ from .backbones import (
     RedNet,
     SMPNet,
     SMPResNet,
+    UniRepLKNet,
 )
 from .classifier import KernelRegularizedClassifier
 from .heads import (
@@ -42,6 +43,7 @@ __all__ = [
     'SMPResNet',
     'SMPTCN',
     'StepwiseClsHead',
+    'UniRepLKNet',
     'involution_mask_head',
     'involution_rpn_head',
 ]

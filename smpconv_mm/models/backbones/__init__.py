@@ -7,6 +7,7 @@ from .rednet import CedNet, RedNet
 from .smp_resnet import SMPResNet
 from .smp_tcn import SMPTCN
 from .smpnet import SMPNet
+from .unireplknet import UniRepLKNet
 
 __all__ = [
     'CedNet',
@@ -18,4 +19,5 @@ __all__ = [
     'SMPNet',
     'SMPResNet',
     'SMPTCN',
+    'UniRepLKNet',
 ]
