@@ -18,6 +18,7 @@ READMES = {
     'oriented1d': ROOT / 'configs/oriented1d/README.md',
     'dcls': ROOT / 'configs/dcls/README.md',
     'involution': ROOT / 'configs/involution/README.md',
+    'flexconv': ROOT / 'configs/flexconv/README.md',
     'detection': ROOT / 'configs/detection/README.md',
     'segmentation': ROOT / 'configs/segmentation/README.md',
     'cuda_ops': ROOT / 'cuda_ops/README.md',

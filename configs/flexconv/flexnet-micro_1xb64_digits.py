@@ -30,3 +30,4 @@ _base_.param_scheduler[0].end = 3
 _base_.param_scheduler[1].update(begin=3, end=max_epochs)
 train_cfg = dict(max_epochs=max_epochs)
 default_hooks = dict(logger=dict(interval=10))
+custom_hooks = [dict(type='smpconv_mm.KernelSizeHook', interval=5)]

@@ -5,6 +5,7 @@ from smpconv_mm.compat.mmpretrain import register_model_index
 from .backbones import (
     SMPTCN,
     CedNet,
+    CIFARResNet,
     DCLSConvNeXt,
     FlexNet,
     FlexTCN,
@@ -28,6 +29,7 @@ register_model_index()
 
 __all__ = [
     'AliasingLoss',
+    'CIFARResNet',
     'CedNet',
     'DCLSConvNeXt',
     'FlexNet',

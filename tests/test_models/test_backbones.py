@@ -40,6 +40,7 @@ SMALL = {
         ),
         [(2, 3, 64, 64), (1, 3, 45, 70)],
     ),
+    'CIFARResNet': (dict(depth=20), [(2, 3, 32, 32), (1, 3, 19, 30)]),
     'FlexNet': (
         dict(kernel_size=9, channels=[6, 8], stem_channels=6, kernel_cfg=FLEX),
         [(2, 3, 9, 8), (1, 3, 7, 4)],
@@ -89,9 +90,13 @@ PAIRS = [
     if tuple(other) == form
 ]
 # those that have one form only, and another name for the share of dropped paths
-RESNETS = ('RedNet', 'CedNet')
+RESNETS = ('RedNet', 'CedNet', 'CIFARResNet')
 MODELS.import_from_location()
-BACKBONES = [n for n, c in MODELS.module_dict.items() if issubclass(c, BaseBackbone)]
+BACKBONES = [
+    name
+    for name, kind in MODELS.module_dict.items()
+    if isinstance(kind, type) and issubclass(kind, BaseBackbone)
+]
 
 
 def test_every_backbone_has_small_arguments():

@@ -9,7 +9,7 @@ from tolerances import assert_close
 from torch import nn
 
 from smpconv_mm.convert.flexconv import convert_flexconv
-from smpconv_mm.models import FlexNet, FlexTCN
+from smpconv_mm.models import CIFARResNet, FlexNet, FlexTCN
 
 GOLDEN = Path(__file__).parents[1] / 'golden/flexconv'
 SEVEN = dict(channels=[24, 24, 36, 36, 36, 48, 48], stem_channels=24)
@@ -108,6 +108,24 @@ def test_parameters_of_image_networks(args, classes, expected):
 )
 def test_parameters_of_sequence_networks(args, classes, expected):
     assert count(FlexTCN(**args), classes) == expected
+
+
+@pytest.mark.parametrize(
+    'depth, expected',
+    [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
+)
+def test_parameters_of_the_baseline(depth, expected):
+    net = CIFARResNet(depth)
+    assert sum(p.numel() for p in net.parameters()) + 10 * 65 == expected
+
+
+def test_shortcut_without_weights():
+    net = CIFARResNet(20)
+    x = torch.randn(2, 16, 7, 6)
+    out = net.layer2[0].downsample(x)
+    assert out.shape == (2, 32, 4, 3)
+    assert torch.equal(out[:, 8:24], x[..., ::2, ::2])
+    assert not out[:, :8].any() and not out[:, 24:].any()
 
 
 def test_original_sequence_resnet():

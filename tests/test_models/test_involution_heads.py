@@ -4,15 +4,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS as ROOT
 from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
 from original_weights import original_weight, original_weights
 from tolerances import assert_close
 from torch import nn
 
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.models import InvolutionFPN, involution_mask_head, involution_rpn_head
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'cvolution'
+CONFIG = (
+    Path(__file__).parents[2]
+    / 'configs/involution/rednet-50_involution-fpn_4xb2-80k_cityscapes-512x1024.py'
+)
 ANCHORS = dict(
     type='mmdet.AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4]
 )
@@ -169,3 +178,29 @@ def test_a_batch_without_regions():
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_segmenter():
+    """The recipe of mmseg on small maps: every weight of the neck learns."""
+    from mmseg.structures import SegDataSample
+
+    cfg = load_config(str(CONFIG))
+    cfg.model.backbone.update(depth=26, base_channels=16, stem_channels=32)
+    cfg.model.neck.update(in_channels=[64, 128, 256, 512], out_channels=32)
+    cfg.model.decode_head.update(in_channels=[32] * 4, channels=16, num_classes=4)
+    cfg.model.data_preprocessor.size = (64, 64)
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(build_model(cfg)).train()
+    for norm in model.backbone.modules():
+        if isinstance(norm, nn.BatchNorm2d):  # also those that start with zeros
+            nn.init.ones_(norm.weight)
+    sample = SegDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)))
+    sample.gt_sem_seg = PixelData(data=torch.randint(0, 4, (1, 64, 64)))
+    image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    data = dict(inputs=[image] * 2, data_samples=[sample] * 2)
+    optim = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = {name: p.detach().clone() for name, p in model.neck.named_parameters()}
+    losses = [float(model.train_step(data, optim)['decode.loss_ce']) for _ in range(5)]
+    assert losses[-1] < losses[0]
+    for name, parameter in model.neck.named_parameters():
+        assert not torch.equal(parameter, before[name]), name

@@ -1,5 +1,6 @@
 """Backbones: each returns a tuple of feature maps."""
 
+from .cifar_resnet import CIFARResNet
 from .convnext_dcls import DCLSConvNeXt
 from .convnext_oriented import OrientedConvNeXt
 from .flexnet import FlexNet, FlexTCN
@@ -10,6 +11,7 @@ from .smpnet import SMPNet
 from .unireplknet import UniRepLKNet
 
 __all__ = [
+    'CIFARResNet',
     'CedNet',
     'DCLSConvNeXt',
     'FlexNet',
