@@ -22,6 +22,17 @@ from smpconv_mm.registry import MODELS
 from .base import Backbone, run
 
 
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of maps, whose output is channels-last in memory.
+
+    mmpretrain's makes its output contiguous, which the layers of a block would undo.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class GlobalResponseNorm(nn.Module):
     """GRN of ConvNeXt V2, for maps whose last axis is that of channels.
 
@@ -276,7 +287,7 @@ class UniRepLKNet(Backbone):
             for width, sides in zip(channels, kernel_sizes)
         )
         for i in self.out_indices:
-            self.add_module(f'norm{i}', _layer_norm(channels[i]))
+            self.add_module(f'norm{i}', LayerNorm2d(channels[i], eps=1e-6))
         self._freeze_stages()
 
     def _parse_arch(self, arch: str | dict) -> tuple[list, list, list]:
@@ -353,11 +364,7 @@ class UniRepLKNet(Backbone):
     get_layer_depth = ConvNeXt.get_layer_depth
 
 
-def _layer_norm(channels: int) -> nn.Module:
-    return build_norm_layer(dict(type='LN2d', eps=1e-6), channels)
-
-
 def _halve(in_channels: int, out_channels: int) -> list[nn.Module]:
     """Half of the sides, rounded up."""
     conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
-    return [conv, _layer_norm(out_channels)]
+    return [conv, LayerNorm2d(out_channels, eps=1e-6)]
