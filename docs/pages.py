@@ -17,6 +17,7 @@ READMES = {
     'smpconv': ROOT / 'configs/smpconv/README.md',
     'oriented1d': ROOT / 'configs/oriented1d/README.md',
     'dcls': ROOT / 'configs/dcls/README.md',
+    'unireplknet': ROOT / 'configs/unireplknet/README.md',
     'involution': ROOT / 'configs/involution/README.md',
     'flexconv': ROOT / 'configs/flexconv/README.md',
     'detection': ROOT / 'configs/detection/README.md',

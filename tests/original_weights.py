@@ -1,7 +1,7 @@
 """Weights that depend on the name and shape of an entry alone.
 
-The outputs of the original programs in tests/golden/oriented1d and
-tests/golden/cvolution were computed with them.
+The outputs of the original programs in tests/golden/oriented1d, tests/golden/cvolution
+and tests/golden/unireplknet were computed with them.
 """
 
 import re
@@ -39,7 +39,7 @@ def original_weight(name, shape):
         return 1 + 0.5 * value
     if kind == 'gamma':
         return 0.5 + 0.25 * value
-    if kind == 'bias':
+    if kind in ('bias', 'beta'):
         return 0.1 * value
     if kind == 'weight' and len(shape) == 1:  # of a norm
         return 1 + 0.25 * value

@@ -5,6 +5,7 @@ from .flexconv import convert_flexconv
 from .involution import convert_involution
 from .oriented1d import convert_oriented1d
 from .smpconv import TASKS, convert_smpconv
+from .unireplknet import convert_unireplknet
 
 __all__ = [
     'TASKS',
@@ -13,4 +14,5 @@ __all__ = [
     'convert_involution',
     'convert_oriented1d',
     'convert_smpconv',
+    'convert_unireplknet',
 ]

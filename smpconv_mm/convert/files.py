@@ -38,6 +38,7 @@ from .involution import convert_involution
 from .oriented1d import convert_oriented1d
 from .rules import Report
 from .smpconv import TASKS, convert_smpconv
+from .unireplknet import convert_unireplknet
 
 
 def convert_smpconv_file(
@@ -107,6 +108,13 @@ def _dcls(state_dict, model, whole):
     return convert_dcls(state_dict, version, classifier=whole)
 
 
+def _unireplknet(state_dict, model, whole):
+    converted, report = convert_unireplknet(state_dict, classifier=whole)
+    if report.deploy:
+        switch_to_deploy(model)
+    return converted, report
+
+
 # Called with the entries of a file, the model that they are for, and whether that is
 # all of the config's model (else it is the backbone of a detector or segmenter)
 _CONVERTERS = dict(
@@ -114,6 +122,7 @@ _CONVERTERS = dict(
     flexconv=_flexconv,
     involution=_involution,
     oriented1d=_oriented1d,
+    unireplknet=_unireplknet,
 )
 
 
@@ -133,7 +142,7 @@ def convert_file(
         src (str | Path): File of the original project.
         dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
         origin (str): ``'dcls'``, ``'flexconv'`` (or CKConv), ``'involution'`` (or
-            C-volution) or ``'oriented1d'``.
+            C-volution), ``'oriented1d'`` or ``'unireplknet'``.
         config (str | Path): Config of the model that it is meant for.
         averaged (bool): Take the entry ``model_ema`` of the file, and not ``model``.
             Defaults to False.
@@ -171,6 +180,8 @@ def convert_file(
         config=str(config),
         smpconv_mm_version=__version__,
     )
+    if report.deploy:
+        meta['deploy'] = True
     save(dict(state_dict=converted, meta=meta), dst)
     return report
 

@@ -41,6 +41,7 @@ class Report:
         added (list[str]): New names of entries that the original does not have;
             they have their initial values.
         backbone (dict): Arguments of the backbone, read off the entries.
+        deploy (bool): The entries are of a network in deploy form.
     """
 
     renamed: dict[str, str] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Report:
     changed: dict[str, str] = field(default_factory=dict)
     added: list[str] = field(default_factory=list)
     backbone: dict = field(default_factory=dict)
+    deploy: bool = False
 
 
 def rename(

@@ -4,6 +4,7 @@ from .causal_conv import CausalConv1d
 from .dcls_kernel import DCLSConv1d, DCLSConv2d, DCLSConv3d, DCLSKernel
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d, accelerate
+from .dilated_reparam import DilatedReparamConv2d
 from .flex_kernel import (
     CKConv1d,
     CKConv2d,
@@ -48,6 +49,7 @@ __all__ = [
     'DCLSKernel',
     'DenseKernel',
     'DepthwiseConv2d',
+    'DilatedReparamConv2d',
     'FlexConv1d',
     'FlexConv2d',
     'FlexConv3d',

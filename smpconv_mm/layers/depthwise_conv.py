@@ -26,7 +26,7 @@ class DepthwiseConv2d(nn.Conv2d):
         if input.dim() != 4 or not serves(self):
             return super().forward(input)
         return ops.depthwise_conv2d(
-            input, _spread(self.weight, self.dilation), self.bias
+            input, spread(self.weight, self.dilation), self.bias
         )
 
 
@@ -42,7 +42,7 @@ def serves(conv: nn.Conv2d) -> bool:
     )
 
 
-def _spread(weight: Tensor, dilation: tuple[int, ...]) -> Tensor:
+def spread(weight: Tensor, dilation: tuple[int, ...]) -> Tensor:
     """The kernel with zeros between its taps."""
     if dilation == (1, 1):
         return weight

@@ -13,6 +13,7 @@ from .backbones import (
     RedNet,
     SMPNet,
     SMPResNet,
+    UniRepLKNet,
 )
 from .classifier import KernelRegularizedClassifier
 from .heads import (
@@ -44,6 +45,7 @@ __all__ = [
     'SMPResNet',
     'SMPTCN',
     'StepwiseClsHead',
+    'UniRepLKNet',
     'involution_mask_head',
     'involution_rpn_head',
 ]

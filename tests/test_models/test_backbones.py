@@ -61,6 +61,17 @@ SMALL = {
         dict(kernel_size=7, channels=[6, 8], stem_channels=6, n_points=4, dropout=0.1),
         [(2, 3, 9, 8), (1, 3, 7, 4)],
     ),
+    'UniRepLKNet': (
+        dict(
+            arch=dict(
+                channels=[8, 16, 16],
+                depths=[1, 2, 1],
+                kernel_sizes=[[5], [13, 3], [7]],
+            ),
+            layer_scale_init_value=0.5,
+        ),
+        [(2, 3, 32, 32), (1, 3, 45, 30)],
+    ),
     'RedNet': (dict(RESNET), [(2, 3, 64, 48), (1, 3, 37, 65)]),
     'CedNet': (dict(RESNET), [(2, 3, 64, 48), (1, 3, 37, 65)]),
 }

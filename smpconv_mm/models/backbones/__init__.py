@@ -8,6 +8,7 @@ from .rednet import CedNet, RedNet
 from .smp_resnet import SMPResNet
 from .smp_tcn import SMPTCN
 from .smpnet import SMPNet
+from .unireplknet import UniRepLKNet
 
 __all__ = [
     'CIFARResNet',
@@ -20,4 +21,5 @@ __all__ = [
     'SMPNet',
     'SMPResNet',
     'SMPTCN',
+    'UniRepLKNet',
 ]

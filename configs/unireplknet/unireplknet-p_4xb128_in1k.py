@@ -1,0 +1,9 @@
+_base_ = './unireplknet-t_4xb128_in1k.py'
+
+model = dict(
+    backbone=dict(arch='p', drop_path_rate=0.1),
+    head=dict(in_channels=512),
+    train_cfg=dict(
+        augments=[dict(type='Mixup', alpha=0.3), dict(type='CutMix', alpha=0.3)]
+    ),
+)
