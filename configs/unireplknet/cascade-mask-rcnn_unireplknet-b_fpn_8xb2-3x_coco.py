@@ -4,7 +4,7 @@ model = dict(
     backbone=dict(
         arch='b',
         drop_path_rate=0.6,
-        init_cfg=dict(checkpoint='checkpoints/unireplknet-b_in21k-pre_in1k-384px.pth'),
+        init_cfg=dict(checkpoint='checkpoints/unireplknet-b_backbone.pth'),
     ),
     neck=dict(in_channels=[128, 256, 512, 1024]),
 )

@@ -4,7 +4,7 @@ model = dict(
     backbone=dict(
         arch='l',
         drop_path_rate=0.7,
-        init_cfg=dict(checkpoint='checkpoints/unireplknet-l_in21k-pre_in1k-384px.pth'),
+        init_cfg=dict(checkpoint='checkpoints/unireplknet-l_backbone.pth'),
     ),
     neck=dict(in_channels=[192, 384, 768, 1536]),
 )

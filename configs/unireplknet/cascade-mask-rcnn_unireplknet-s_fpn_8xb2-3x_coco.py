@@ -4,7 +4,7 @@ model = dict(
     backbone=dict(
         arch='s',
         drop_path_rate=0.5,
-        init_cfg=dict(checkpoint='checkpoints/unireplknet-s_in1k.pth'),
+        init_cfg=dict(checkpoint='checkpoints/unireplknet-s_backbone.pth'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

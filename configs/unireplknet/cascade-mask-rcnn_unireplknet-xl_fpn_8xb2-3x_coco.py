@@ -4,7 +4,7 @@ model = dict(
     backbone=dict(
         arch='xl',
         drop_path_rate=0.7,
-        init_cfg=dict(checkpoint='checkpoints/unireplknet-xl_in21k-pre_in1k-384px.pth'),
+        init_cfg=dict(checkpoint='checkpoints/unireplknet-xl_backbone.pth'),
     ),
     neck=dict(in_channels=[256, 512, 1024, 2048]),
 )

@@ -22,7 +22,7 @@ model = dict(
         arch='b',
         drop_path_rate=0.3,
         with_cp=True,
-        init_cfg=dict(checkpoint='checkpoints/unireplknet-b_in21k-pre_in1k-384px.pth'),
+        init_cfg=dict(checkpoint='checkpoints/unireplknet-b_backbone.pth'),
     ),
     decode_head=dict(in_channels=channels),
     auxiliary_head=dict(in_channels=channels[2]),

@@ -5,7 +5,7 @@ model = dict(
     backbone=dict(
         arch='l',
         drop_path_rate=0.4,
-        init_cfg=dict(checkpoint='checkpoints/unireplknet-l_in21k-pre_in1k-384px.pth'),
+        init_cfg=dict(checkpoint='checkpoints/unireplknet-l_backbone.pth'),
     ),
     decode_head=dict(in_channels=channels),
     auxiliary_head=dict(in_channels=channels[2]),

@@ -6,7 +6,7 @@ model = dict(
         arch='s',
         drop_path_rate=0.3,
         with_cp=True,
-        init_cfg=dict(checkpoint='checkpoints/unireplknet-s_in1k.pth'),
+        init_cfg=dict(checkpoint='checkpoints/unireplknet-s_backbone.pth'),
     ),
     decode_head=dict(in_channels=channels),
     auxiliary_head=dict(in_channels=channels[2]),

@@ -1,4 +1,5 @@
-# UniRepLKNet-T as a backbone for detection and segmentation: maps of all stages.
+# UniRepLKNet-T as a backbone for detection and segmentation: maps of all stages
+# (README.md of configs/unireplknet tells how to make the file of weights).
 unireplknet = dict(
     type='smpconv_mm.UniRepLKNet',
     arch='t',
@@ -7,7 +8,7 @@ unireplknet = dict(
     norm_cfg=dict(type='SyncBN'),
     init_cfg=dict(
         type='Pretrained',
-        checkpoint='checkpoints/unireplknet-t_in1k.pth',
+        checkpoint='checkpoints/unireplknet-t_backbone.pth',
         prefix='backbone.',
     ),
 )
