@@ -11,8 +11,6 @@ import argparse
 import re
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 UNITS = dict(s=1, m=60, h=3600)
 
 
@@ -44,7 +42,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--metric', help='by default the first that is measured')
     parser.add_argument('--work-dir', help='by default work_dirs/compare-CONFIG')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', help='key=value')
     args = parser.parse_args(argv)
     if args.seeds < 1:
         parser.error('--seeds must be at least 1')
@@ -66,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     from smpconv_mm.apis import ablation, comparison
     from smpconv_mm.apis.benchmark import environment
     from smpconv_mm.apis.report import write_report
+    from smpconv_mm.engine.config import parse_options
     from smpconv_mm.errors import plain_errors
     from smpconv_mm.visualization import (
         draw_kernels_of,
@@ -80,7 +79,11 @@ def main(argv: list[str] | None = None) -> None:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     with plain_errors(), Progress(console=console) as progress:
         configs = comparison.contenders_of(
-            args.configs, args.kernels, args.cfg_options, args.data, work_dir
+            args.configs,
+            args.kernels,
+            parse_options(args.cfg_options or ()),
+            args.data,
+            work_dir,
         )
         work_dir.mkdir(parents=True, exist_ok=True)
         if args.budget:

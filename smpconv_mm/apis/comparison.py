@@ -62,7 +62,7 @@ def contenders_of(
             of every config. Defaults to (): the configs as they are.
         options (dict, optional): Changes to all configs.
         data (str, optional): Folder of images, see
-            :func:`smpconv_mm.engine.own_images.use_images`.
+            ``smpconv_mm.engine.own_images.use_images``.
         work_dir (str | Path): Where lists of the images are written.
 
     Raises:
@@ -246,7 +246,7 @@ def measure_all(
     Args:
         configs (Mapping[str, Config]): Of the contenders.
         runs (Sequence[Run]): Their trainings, by
-            :func:`smpconv_mm.apis.ablation.train_all` in ``work_dir``.
+            ``smpconv_mm.apis.ablation.train_all`` in ``work_dir``.
         work_dir (str | Path): Of the comparison.
         metric (str, optional): Defaults to None: the first one that was measured.
         device (str): For latencies. Defaults to ``'cpu'``.

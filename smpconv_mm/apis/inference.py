@@ -163,7 +163,7 @@ def predict(
 
     Args:
         cfg (Config): Config of a classifier, detector or segmenter; see
-            :func:`smpconv_mm.engine.config.load_config`.
+            ``smpconv_mm.engine.config.load_config``.
         checkpoint (str): Its checkpoint, which has to fit exactly.
         images (Sequence[str]): Image files, folders of them and patterns such as
             ``'photos/*.jpg'``.

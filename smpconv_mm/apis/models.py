@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -113,6 +113,32 @@ def choose_device(name: str | None = None) -> torch.device:
             f'--device {name}: {reason}; take cpu, cuda or cuda:0, or leave it out'
         ) from error
     return device
+
+
+def compile_frozen(network: nn.Module) -> Callable:
+    """Compile a network for inference, its weights as constants.
+
+    The compiler folds constants, lays weights out for their convolutions and computes
+    activations and sums with them. It asks a setting of the whole process whether to
+    do so (``options={'freezing': True}`` of ``torch.compile`` comes too late), which
+    is set during the calls only.
+
+    Args:
+        network (nn.Module): In eval mode. Later changes of its weights are not seen.
+
+    Returns:
+        Callable: Of the same arguments; gives no gradients.
+    """
+    from torch._inductor import config
+
+    compiled = torch.compile(network)
+
+    def run(*args: Tensor) -> object:
+        # the compiler freezes under no_grad, not in inference mode
+        with torch.no_grad(), config.patch(freezing=True):
+            return compiled(*args)
+
+    return run
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import keep_kernels
 
 from . import benchmark, complexity
-from .models import Network
+from .models import Network, compile_frozen
 
 FORMS = ('deploy', 'channels-last', 'compile')
 
@@ -91,11 +91,9 @@ class Contender:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         called: Callable = network
         if 'compile' in self.forms:
-            # weights become constants, so that the compiler can fold and lay them out
-            called = torch.compile(network, options={'freezing': True})
+            called = compile_frozen(network)
 
         def run() -> object:
-            # the compiler freezes under no_grad, not in inference mode
             with torch.no_grad():
                 return called(inputs)
 

@@ -11,8 +11,10 @@ def set_up() -> None:
         format_configs_once,
         read_and_write_safely,
     )
+    from .noise import ignore_warnings
     from .stack import check_stack
 
+    ignore_warnings()
     check_stack()
     read_and_write_safely()
     find_own_configs()

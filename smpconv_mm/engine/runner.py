@@ -38,6 +38,7 @@ from smpconv_mm.checkpoint import (
 )
 from smpconv_mm.compat.mmdet import hand_on_float32
 from smpconv_mm.compat.mmengine import FlexibleRunner
+from smpconv_mm.compat.noise import shorten_console
 from smpconv_mm.errors import UsageError
 from smpconv_mm.layers import switch_to_deploy
 
@@ -165,14 +166,15 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner | FlexibleRunner
 
     Raises:
         UsageError: If the launcher did not start this process, or needs GPUs and
-            there are none, a strategy
-            needs more processes, or the parts of the model do not fit (see
-            :func:`check_channels`).
+            there are none, a strategy needs more processes, or the parts of the model
+            do not fit (see :func:`check_channels`).
     """
     cfg.launcher = launcher
     _check_launcher(launcher)
     if not is_cuda_available():
         drop_amp(cfg)
+        for phase in ('train', 'val', 'test'):  # torch would warn in every epoch
+            (cfg.get(f'{phase}_dataloader') or {}).pop('pin_memory', None)
         if launcher != 'none':
             _use_gloo(cfg)
     default = 'FlexibleRunner' if cfg.get('strategy') else 'Runner'
@@ -205,7 +207,13 @@ def _check_launcher(launcher: str) -> None:
 
 
 class _Checked:
-    """Runner that looks at its data before it runs."""
+    """Runner that looks at its data before it runs, and says no more than needed."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        shorten_console(logger)
+        logger.info(f'config, environment and hooks are logged in {self._log_dir}')
+        return logger
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         loop = super().build_train_loop(loop)

@@ -43,8 +43,8 @@ class DCLSKernel(Kernel):
 
     The original names positions from the last axis to the first for all versions but
     ``v0``; :func:`smpconv_mm.convert.dcls.convert_layer` reorders them. Its version
-    ``max`` starts at width 0, where |width| has no gradient, so that widths are never
-    learned; here they start at 0.1.
+    ``max`` starts at width 0, where its magnitude has no gradient, so that widths are
+    never learned; here they start at 0.1.
 
     Args:
         in_channels (int): Input channels of one group.

@@ -38,8 +38,8 @@ class KernelNet(nn.Module):
         num_layers (int): Layers; at least 2 of an :class:`MLP` or
             :class:`SIREN`, at least 1 of a multiplicative network. Defaults to 3.
 
-    Input: positions (N, in_channels, *grid), in [-1, 1]. Output: values
-    (N, out_channels, *grid).
+    Input: positions ``(N, in_channels, *grid)``, in [-1, 1]. Output: values
+    ``(N, out_channels, *grid)``.
 
     Attributes:
         output (PointwiseLinear): The last layer.
@@ -78,8 +78,8 @@ class KernelNet(nn.Module):
         """Values at all positions of a grid.
 
         Args:
-            positions (Tensor): Shape (N, in_channels, *grid).
-            window (Tensor, optional): Shape (N, *grid); multiplies the values.
+            positions (Tensor): Shape ``(N, in_channels, *grid)``.
+            window (Tensor, optional): Shape ``(N, *grid)``; multiplies the values.
                 Defaults to None.
         """
         if positions.dim() < 3 or positions.shape[1] != self.in_channels:

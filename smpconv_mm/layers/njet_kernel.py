@@ -85,7 +85,7 @@ class NJetKernel(Kernel):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def derivatives(self) -> Tensor:
-        """The filters, (derivatives, *taps)."""
+        """The filters, ``(derivatives, *taps)``."""
         dtype = torch.promote_types(self.log_sigma.dtype, torch.float32)
         sigma = self.log_sigma.to(dtype).exp2()
         lines = []

@@ -19,7 +19,7 @@ class KernelRegularizedClassifier(ImageClassifier):
     Args:
         *args: Of mmpretrain's ``ImageClassifier``, also by name.
         kernel_losses (Sequence[dict]): Registered modules such as
-            :class:`~smpconv_mm.models.losses.AliasingLoss`. They take a dict from
+            :class:`~smpconv_mm.models.AliasingLoss`. They take a dict from
             layers to the kernels that these made for the batch, and return a number;
             ``name`` is how it is logged.
         **kwargs: Of ``ImageClassifier``.

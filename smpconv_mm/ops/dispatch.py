@@ -55,9 +55,9 @@ def exporting() -> bool:
     """Whether a tracer or exporter is recording: it knows torch's operators only."""
     if torch.jit.is_tracing():  # to ONNX, or to count operations
         return True
-    return (
-        torch.compiler.is_compiling()
-        and getattr(torch.compiler, 'is_exporting', lambda: False)()
+    # torch.compile takes is_exporting() for true, whatever is compiled (2.11)
+    return torch.compiler.is_compiling() and getattr(
+        torch.compiler, '_is_exporting_flag', False
     )
 
 

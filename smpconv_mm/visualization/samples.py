@@ -28,7 +28,7 @@ def draw_samples(
         bgr (bool): Whether the channels of images are in OpenCV's order.
             Defaults to False.
         visualizer (Visualizer, optional): Draws boxes, masks and segments; see
-            :func:`smpconv_mm.engine.runner.build_visualizer`. Defaults to None:
+            ``smpconv_mm.engine.runner.build_visualizer``. Defaults to None:
             for datasets of classifiers.
     """
     classes = dataset.metainfo.get('classes')

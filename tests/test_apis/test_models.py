@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from smpconv_mm.apis.models import Network
+from smpconv_mm.apis.models import Network, compile_frozen
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.errors import UsageError
 
@@ -24,6 +25,22 @@ def test_stride(config, stride, ndim, channels):
     network = Network(load_config(str(ROOT / 'configs/smpconv' / config))).deploy()
     assert (network.stride(), network.ndim) == (stride, ndim)
     assert network.in_channels == channels and network.classifier
+
+
+def test_compiled_weights_are_constants():
+    """Only constant weights are laid out for their convolutions."""
+    from torch._dynamo.utils import counters
+    from torch._inductor import config
+
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
+    x = torch.randn(2, 3, 9, 9)
+    torch._dynamo.reset()
+    counters.clear()
+    found = compile_frozen(net)(x)
+    assert not found.requires_grad and torch.allclose(found, net(x), atol=1e-5)
+    if torch.backends.mkldnn.is_available():
+        assert counters['inductor']['mkldnn_conv_weight_pack_matcher_count'] == 1
+    assert not config.freezing  # afterwards
 
 
 def test_configs_of_packages():

@@ -114,3 +114,13 @@ def test_only_bfloat16_ends_behind_the_heads():
             assert tensor.dtype == inner.dtype == expected and text == 'text'
     assert model.backbone(torch.ones(1).bfloat16())[0].dtype == torch.bfloat16
     assert not model.roi_head.bbox_head[0].norm._forward_hooks
+
+
+def test_memory_is_not_pinned_without_a_gpu(tiny_config, tmp_path):
+    """Torch warns of it in every epoch."""
+    cfg = settings.load_config(str(tiny_config))
+    cfg.train_dataloader.pin_memory = cfg.val_dataloader.pin_memory = True
+    cfg.work_dir = str(tmp_path)
+    built = runner.build_runner(cfg)
+    loader = built.build_dataloader(cfg.train_dataloader)
+    assert loader.pin_memory == torch.cuda.is_available()

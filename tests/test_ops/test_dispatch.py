@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from torch._dynamo.backends.common import aot_autograd
 
 from smpconv_mm import ops
 from smpconv_mm.ops import dispatch
@@ -112,3 +113,33 @@ def test_command_line():
     assert f"depthwise_conv2d: auto takes '{AUTO_FLOAT64}'" in out
     assert f'compiled operations: {LOAD_ERROR or "loaded"}' in out
     assert 'oneDNN has no float64' in out
+
+
+def graph_of(function, x):
+    """Names of the operators that a compiler gets to see."""
+    seen = []
+
+    def backend(module, inputs):
+        seen.extend(str(node.target) for node in module.graph.nodes)
+        return module
+
+    torch._dynamo.reset()
+    compiler = aot_autograd(fw_compiler=backend)
+    with torch.no_grad():
+        torch.compile(function, fullgraph=True, backend=compiler)(x)
+    return seen
+
+
+@pytest.mark.skipif(LOAD_ERROR is not None, reason='needs the compiled operations')
+def test_compilers_get_our_operators_and_exporters_torchs():
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return ops.depthwise_conv2d(x, torch.ones(2, 1, 9, 9))
+
+    net, x = Net(), torch.randn(1, 2, 12, 12)
+    assert 'smpconv_mm.depthwise_conv2d.default' in graph_of(net, x)
+    for strict in (False, True):
+        program = torch.export.export(net, (x,), strict=strict)
+        assert not [n for n in program.graph.nodes if 'smpconv' in str(n.target)]
+    # and again, after an export
+    assert 'smpconv_mm.depthwise_conv2d.default' in graph_of(net, x)

@@ -62,6 +62,18 @@ def test_train(unbroken):
     assert radii and all(1e-3 <= r.min() and r.max() <= 1 for r in radii)
 
 
+def test_console_is_short_and_the_log_complete(unbroken):
+    """Before the first step: no config, no table, no line for each parameter."""
+    said = (unbroken / 'stdout/train.txt').read_text()
+    assert said[: said.index('Epoch(train)')].count('\n') < 40
+    assert 'are logged in' in said and 'deprecated' not in said
+    (log,) = unbroken.glob('*/*.log')
+    complete = log.read_text()
+    for part in ('System environment', 'train_dataloader = dict(', 'paramwise_options'):
+        assert part in complete and part not in said
+    assert 'Epoch(train)' in complete
+
+
 def test_killed_and_resumed(run_tool, tiny_config, unbroken, tmp_path):
     """kill -9 in the middle, --resume: the same weights as without."""
     process = subprocess.Popen(
@@ -387,7 +399,7 @@ class TestBadInput:
 
     def test_readme_is_no_config(self, run_tool):
         said = self.fails(run_tool, 'train.py', ROOT / 'README.md')
-        assert 'README.md' in said and '.py' in said
+        assert 'README.md: OSError: Only py' in said
 
     def test_options_that_cannot_be(self, run_tool, tiny_config, tmp_path):
         where = ('--work-dir', tmp_path)

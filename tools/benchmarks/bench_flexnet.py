@@ -21,12 +21,12 @@ from smpconv_mm.apis.benchmark import finish, options, run, settings, start
 from smpconv_mm.layers import FlexConv1d, FlexConv2d
 from smpconv_mm.models import FlexNet, FlexTCN
 
-# network, shape of the input, sigma of the masks
+# network, shape of a batch, sigma of the masks
 CASES = {
-    'FlexNet-7, start': (FlexNet, (3, 32, 32), 0.075),
-    'FlexNet-7, full field': (FlexNet, (3, 32, 32), 1.0),
-    'FlexTCN-6, start': (FlexTCN, (1, 784), 0.075),
-    'FlexTCN-6, full field': (FlexTCN, (1, 784), 2.0),
+    'FlexNet-7, start': (FlexNet, (16, 3, 32, 32), 0.075),
+    'FlexNet-7, full field': (FlexNet, (16, 3, 32, 32), 1.0),
+    'FlexTCN-6, start': (FlexTCN, (64, 1, 784), 0.075),
+    'FlexTCN-6, full field': (FlexTCN, (64, 1, 784), 2.0),
 }
 
 
@@ -102,13 +102,11 @@ def network(kind: type, sigma: float, plain: bool, device: str) -> nn.Module:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = options(__doc__, 'batch', seconds=10.0, rounds=3)
-    parser.set_defaults(batch=16)
-    args = start(parser, argv)
+    args = start(options(__doc__, seconds=10.0, rounds=3), argv)
 
     @torch.no_grad()
     def compare(kind, shape, sigma):
-        x = torch.randn(1, *shape, device=args.device)
+        x = torch.randn(1, *shape[1:], device=args.device)
         nets = [network(kind, sigma, p, args.device).eval() for p in (True, False)]
         plain, ours = (net(x)[0] for net in nets)
         return float((plain - ours).abs().max() / plain.abs().max())
@@ -116,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     def prepare(case, plain):
         kind, shape, sigma = case
         net = network(kind, sigma, plain, args.device)
-        x = torch.randn(args.batch, *shape, device=args.device)
+        x = torch.randn(shape, device=args.device)
         optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
 
         def step():

@@ -29,7 +29,8 @@ class CheckpointHook(_CheckpointHook):
       validation validates first when it is resumed.
 
     Args:
-        *args, **kwargs: Of MMEngine's ``CheckpointHook``.
+        *args: Of MMEngine's ``CheckpointHook``.
+        **kwargs: The same.
 
     Raises:
         TypeError: If there is another argument.

@@ -35,7 +35,7 @@ class KernelNormLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, kernels: Mapping[KernelConv, Tensor]) -> Tensor:
-        """Penalty of layers and their kernels, (out, in, *taps)."""
+        """Penalty of layers and their kernels, ``(out, in, *taps)``."""
         total = []
         for layer, kernel in kernels.items():
             total.append(kernel.norm())
