@@ -152,6 +152,9 @@ def _reached(places: Sequence[int], weight: Tensor, sides: Sides):
     return weight, kept
 
 
+_LANES = 16 if 'AVX512' in torch.backends.cpu.get_cpu_capability() else 8
+
+
 class Direct(Backend):
     """``F.conv1d`` or ``F.conv2d``."""
 
@@ -169,9 +172,10 @@ class Direct(Backend):
                 return f'a transform is faster for more than {_MOST_TAPS} taps'
             return None
         ends = list(zip(input.shape[2:], taps, sides))
-        places = prod(n + before + after - k + 1 for n, k, (before, after) in ends)
+        # lists, as torch.compile cannot trace prod of a generator
+        places = prod([n + before + after - k + 1 for n, k, (before, after) in ends])
         direct = input.shape[0] * places * _products(weight, groups)
-        size = prod(max(n + max(both), k) for n, k, both in ends)
+        size = prod([max(n + max(both), k) for n, k, both in ends])
         if direct > _transform_cost(input, weight, groups, size):
             return f'a transform is faster for {tuple(taps)} taps and this input'
         return None
@@ -193,8 +197,7 @@ def _products(weight: Tensor, groups: int) -> int:
     """Multiply-adds of a direct sum at a place; of dense kernels in whole vectors."""
     if groups > 1:
         return prod(weight.shape)
-    lanes = 16 if 'AVX512' in torch.backends.cpu.get_cpu_capability() else 8
-    outputs, inputs = (-(-n // lanes) * lanes for n in weight.shape[:2])
+    outputs, inputs = (-(-n // _LANES) * _LANES for n in weight.shape[:2])
     return outputs * inputs * prod(weight.shape[2:])
 
 
