@@ -169,9 +169,10 @@ class Direct(Backend):
                 return f'a transform is faster for more than {_MOST_TAPS} taps'
             return None
         ends = list(zip(input.shape[2:], taps, sides))
-        places = prod(n + before + after - k + 1 for n, k, (before, after) in ends)
+        # lists, as a compiler knows no generators here
+        places = prod([n + before + after - k + 1 for n, k, (before, after) in ends])
         direct = input.shape[0] * places * _products(weight, groups)
-        size = prod(max(n + max(both), k) for n, k, both in ends)
+        size = prod([max(n + max(both), k) for n, k, both in ends])
         if direct > _transform_cost(input, weight, groups, size):
             return f'a transform is faster for {tuple(taps)} taps and this input'
         return None
@@ -193,9 +194,13 @@ def _products(weight: Tensor, groups: int) -> int:
     """Multiply-adds of a direct sum at a place; of dense kernels in whole vectors."""
     if groups > 1:
         return prod(weight.shape)
-    lanes = 16 if 'AVX512' in torch.backends.cpu.get_cpu_capability() else 8
-    outputs, inputs = (-(-n // lanes) * lanes for n in weight.shape[:2])
-    return outputs * inputs * prod(weight.shape[2:])
+    outputs, inputs, *taps = weight.shape
+    outputs, inputs = -(-outputs // _LANES), -(-inputs // _LANES)
+    return outputs * inputs * _LANES**2 * prod(taps)
+
+
+# of a vector, in float32; asked once, as a compiler could not
+_LANES = 16 if 'AVX512' in torch.backends.cpu.get_cpu_capability() else 8
 
 
 def _transform_cost(input: Tensor, weight: Tensor, groups: int, size: int) -> float:
