@@ -137,7 +137,7 @@ def write_stl10(root, train=20, test=20):
     return written
 
 
-def write_imagenet32(root, classes=3, number=4):
+def write_imagenet32(root, classes=1000, number=1):
     """A folder of PNG files a class, for both splits."""
     random = np.random.RandomState(5)
     for split in ('train', 'val'):

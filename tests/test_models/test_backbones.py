@@ -279,7 +279,8 @@ def compile_whole(backbone, x, backend):
     ],
 )
 def test_compile_has_no_graph_break(form, name):
-    rate = 'dropout' if name in ('SMPTCN', 'SMPResNet') else 'drop_path_rate'
+    residual = ('FlexNet', 'FlexTCN', 'SMPResNet', 'SMPTCN')
+    rate = 'dropout' if name in residual else 'drop_path_rate'
     backbone = build(name, **{rate: 0.0}).train(form == 'train')
     if form == 'deploy':
         switch_to_deploy(backbone)
