@@ -54,7 +54,9 @@ class GlobalResponseNorm(nn.Module):
     def scale(self, x: Tensor) -> Tensor:
         """(N, H, W, C) to (N, 1, 1, C), by what its channels are multiplied."""
         wide = x.double() if x.dtype == torch.float64 else x.float()
-        size = torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True)
+        # several times as fast as torch.linalg.vector_norm on the CPU; the smallest
+        # number keeps the root's gradient finite where a map is zero
+        size = wide.square().sum((1, 2), keepdim=True).clamp(min=1e-38).sqrt()
         size = size / (size.mean(-1, keepdim=True) + self.eps)
         return (self.gamma * size + 1).to(x.dtype)
 
