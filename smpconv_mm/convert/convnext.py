@@ -33,3 +33,16 @@ def convnext_rules(stages: int, classifier: bool) -> list[Rule]:
         Rule(rf'norm\.{_END}', rf'{NEW}norm{stages - 1}.\g<end>'),
         Rule(rf'head\.{_END}', r'head.fc.\g<end>'),
     ]
+
+
+def rules_of_ours(classifier: bool) -> list[Rule]:
+    """Rules for a classifier of this package, whose names stay.
+
+    Args:
+        classifier (bool): As for :func:`convnext_rules`.
+    """
+    rules = [Rule(r'((?:backbone|head\.fc)\..*)', r'\1')]
+    if not classifier:
+        only = r'(?:backbone\.norm\d|head)\..*'
+        rules.insert(0, Rule(only, None, reason='of the classifier'))
+    return rules

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .convnext import NEW, convnext_rules
+from .convnext import NEW, convnext_rules, rules_of_ours
 from .rules import Report, Rule, rename
 
 _SOURCE = 'a ConvNeXt of the Oriented1D repository'
@@ -48,7 +48,7 @@ def convert_oriented1d(
         if key.endswith('.theta')
     }
     if any(key.startswith(NEW) for key in state_dict):
-        rules = _rules_of_ours(classifier)
+        rules = rules_of_ours(classifier)
     else:
         rules = _rules(oriented, max(stages, default=0), classifier)
     out, report = rename(state_dict, rules, _SOURCE)
@@ -85,14 +85,6 @@ def _rules(oriented: set[str], last: int, classifier: bool) -> list[Rule]:
         Rule(rf'{block}dwconv1\.{_END}', rf'{NEW}\g<block>depthwise_conv.\g<end>'),
     ]  # fmt: skip
     return [*rules, *convnext_rules(last + 1, classifier)]
-
-
-def _rules_of_ours(classifier: bool) -> list[Rule]:
-    rules = [Rule(r'((?:backbone|head\.fc)\..*)', r'\1')]
-    if not classifier:
-        only = r'(?:backbone\.norm\d|head)\..*'
-        rules.insert(0, Rule(only, None, reason='of the classifier'))
-    return rules
 
 
 _NAMES = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from .convnext import NEW, convnext_rules
+from .convnext import NEW, convnext_rules, rules_of_ours
 from .rules import Report, Rule, rename
 
 _BN = r'(?P<end>weight|bias|running_mean|running_var|num_batches_tracked)'
@@ -32,7 +33,7 @@ def convert_unireplknet(
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights of the original network, in
-            training or in deploy form.
+            training or in deploy form, or of a classifier of this package.
         classifier (bool): The network that they are for is a classifier. Else the
             head and the norm before it are dropped. Defaults to True.
 
@@ -44,9 +45,22 @@ def convert_unireplknet(
     Raises:
         CheckpointError: If an entry is not of such a network.
     """
-    # deploy form has no batch norms
-    deploy = not any(key.endswith('.running_mean') for key in state_dict)
-    rules = [
+    # the second norm of each block, of which deploy form has none
+    deploy = not any(re.search(r'\.(pwconv2\.2|out_norm)\.', k) for k in state_dict)
+    if any(key.startswith(NEW) for key in state_dict):
+        rules = rules_of_ours(classifier)
+    else:
+        rules = _rules(state_dict, deploy, classifier)
+    out, report = rename(state_dict, rules, 'a UniRepLKNet')
+    report.deploy = deploy
+    return out, report
+
+
+def _rules(
+    state_dict: Mapping[str, Tensor], deploy: bool, classifier: bool
+) -> list[Rule]:
+    stages = [int(k.split('.')[1]) for k in state_dict if k.startswith('stages.')]
+    return [
         *(_MERGED if deploy else _LARGE_KERNELS),
         # the stem is longer than that of ConvNeXt
         Rule(rf'(?P<name>downsample_layers\.0\.[34]\.{_END})', rf'{NEW}\g<name>'),
@@ -57,9 +71,5 @@ def convert_unireplknet(
         Rule(rf'{_BLOCK}act\.1\.(?P<end>gamma|beta)', rf'{NEW}\g<block>grn.\g<end>'),
         Rule(rf'{_BLOCK}pwconv2\.0\.{_END}', rf'{NEW}\g<block>pointwise_conv2.\g<end>'),
         Rule(rf'{_BLOCK}pwconv2\.2\.{_BN}', rf'{NEW}\g<block>out_norm.\g<end>'),
+        *convnext_rules(max(stages, default=0) + 1, classifier),
     ]
-    stages = [int(k.split('.')[1]) for k in state_dict if k.startswith('stages.')]
-    rules += convnext_rules(max(stages, default=0) + 1, classifier)
-    out, report = rename(state_dict, rules, 'a UniRepLKNet')
-    report.deploy = deploy
-    return out, report

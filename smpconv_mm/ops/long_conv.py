@@ -152,6 +152,9 @@ def _reached(places: Sequence[int], weight: Tensor, sides: Sides):
     return weight, kept
 
 
+_LANES = 16 if 'AVX512' in torch.backends.cpu.get_cpu_capability() else 8
+
+
 class Direct(Backend):
     """``F.conv1d`` or ``F.conv2d``."""
 
@@ -169,7 +172,7 @@ class Direct(Backend):
                 return f'a transform is faster for more than {_MOST_TAPS} taps'
             return None
         ends = list(zip(input.shape[2:], taps, sides))
-        # lists, as a compiler knows no generators here
+        # lists, as torch.compile cannot trace prod of a generator
         places = prod([n + before + after - k + 1 for n, k, (before, after) in ends])
         direct = input.shape[0] * places * _products(weight, groups)
         size = prod([max(n + max(both), k) for n, k, both in ends])
@@ -194,13 +197,8 @@ def _products(weight: Tensor, groups: int) -> int:
     """Multiply-adds of a direct sum at a place; of dense kernels in whole vectors."""
     if groups > 1:
         return prod(weight.shape)
-    outputs, inputs, *taps = weight.shape
-    outputs, inputs = -(-outputs // _LANES), -(-inputs // _LANES)
-    return outputs * inputs * _LANES**2 * prod(taps)
-
-
-# of a vector, in float32; asked once, as a compiler could not
-_LANES = 16 if 'AVX512' in torch.backends.cpu.get_cpu_capability() else 8
+    outputs, inputs = (-(-n // _LANES) * _LANES for n in weight.shape[:2])
+    return outputs * inputs * prod(weight.shape[2:])
 
 
 def _transform_cost(input: Tensor, weight: Tensor, groups: int, size: int) -> float:

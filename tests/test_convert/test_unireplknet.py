@@ -1,5 +1,6 @@
 """Networks of the original program: the same outputs here, after conversion."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,19 @@ import torch
 from original_weights import original_weights
 from tolerances import assert_close
 
+from smpconv_mm.checkpoint import load as load_file
 from smpconv_mm.convert import convert_unireplknet
+from smpconv_mm.engine.config import load_config
+from smpconv_mm.engine.runner import build_model
 from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import switch_to_deploy
 from smpconv_mm.models import UniRepLKNet
 from smpconv_mm.models.backbones.unireplknet import UniRepLKNetBlock
 
-DATA = Path(__file__).parents[1] / 'golden' / 'unireplknet'
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / 'tests/golden/unireplknet'
+CONFIG = ROOT / 'configs/unireplknet/unireplknet-micro_1xb64_digits.py'
+TOOL = 'model_converters/unireplknet_to_mm.py'
 
 
 def load(name):
@@ -141,3 +148,81 @@ def test_block_agrees_with_the_original(form):
 def test_another_network_is_refused():
     with pytest.raises(CheckpointError, match='not of a UniRepLKNet'):
         convert_unireplknet({'layer1.0.conv1.weight': torch.zeros(1)})
+
+
+def in_their_names(state_dict):
+    """Entries of our classifier as the authors' program writes them."""
+    pairs = [
+        (r'^backbone\.norm\d\.', 'norm.'),
+        (r'^backbone\.', ''),
+        (r'^head\.fc\.', 'head.'),
+        (r'depthwise_conv\.(branches\.large\.)?conv\.', 'dwconv.lk_origin.'),
+        (r'depthwise_conv\.branches\.large\.bn', 'dwconv.origin_bn'),
+        (r'depthwise_conv\.branches\.(k\d_\d)\.(conv|bn)', r'dwconv.dil_\2_\1'),
+        ('depthwise_conv', 'dwconv'),
+        ('se.conv1.conv', 'se.down'),
+        ('se.conv2.conv', 'se.up'),
+        ('pointwise_conv1', 'pwconv1.1'),
+        ('pointwise_conv2', 'pwconv2.0'),
+        ('grn', 'act.1'),
+        ('out_norm', 'pwconv2.2'),
+    ]
+    original = {}
+    for name, value in state_dict.items():
+        for ours, theirs in pairs:
+            name = re.sub(ours, theirs, name)
+        original[name] = value
+    return original
+
+
+@pytest.mark.parametrize('form', ['training', 'deploy'])
+def test_files(form, run_tool, tmp_path):
+    """A file of either form, which is then loaded as any other."""
+    model = build_model(load_config(str(CONFIG)))
+    model.load_state_dict(
+        original_weights({k: v.shape for k, v in model.state_dict().items()})
+    )
+    image = torch.randn(1, 3, 32, 32)
+    expected = model.eval()(image)[0]
+    if form == 'deploy':
+        switch_to_deploy(model)
+    original = in_their_names(model.state_dict())
+    src, dst = tmp_path / 'original.pth', tmp_path / 'ours.pth'
+    torch.save(dict(model=original, epoch=3), src)
+    out = run_tool(TOOL, src, dst, '--config', CONFIG).stdout
+    assert f'{len(original)} entries converted' in out
+    saved = load_file(dst)
+    assert saved['meta'].get('deploy', False) == (form == 'deploy')
+    for name, value in model.state_dict().items():
+        assert torch.equal(saved['state_dict'][name], value), name
+    loaded = build_model(load_config(str(CONFIG)), dst).eval()
+    assert_close(loaded(image)[0], expected, 1e-5)
+
+
+def test_a_file_of_another_size_is_refused(run_tool, tmp_path):
+    src = tmp_path / 'original.pth'
+    data = load('mini_64')
+    torch.save(dict(state_dict=original_weights(data['shapes'])), src)
+    out = run_tool(TOOL, src, tmp_path / 'ours.pth', '--config', CONFIG, check=False)
+    assert out.returncode and 'does not fit' in out.stderr, out.stderr
+    assert not (tmp_path / 'ours.pth').exists()
+
+
+@pytest.mark.parametrize('names', ['ours', 'theirs'])
+def test_a_classifier_becomes_a_backbone(names, run_tool, tmp_path):
+    """Without the norm of pooled features, which is none of a map."""
+    folder = ROOT / 'configs/unireplknet'
+    classifier = build_model(load_config(str(folder / 'unireplknet-t_4xb128_in1k.py')))
+    state = classifier.state_dict()
+    torch.nn.init.constant_(state['backbone.norm3.weight'], 2)
+    src, dst = tmp_path / 'classifier.pth', tmp_path / 'backbone.pth'
+    weights = state if names == 'ours' else in_their_names(state)
+    torch.save(dict(state_dict=weights), src)
+    config = folder / 'unireplknet-t_upernet_8xb2-160k_ade20k-512x512.py'
+    out = run_tool(TOOL, src, dst, '--config', config).stdout
+    assert 'norm' in re.search('dropped: (.*)', out)[1]
+    assert 'initial values: backbone.norm0.weight' in out
+    saved = load_file(dst)['state_dict']
+    assert saved['backbone.norm3.weight'].eq(1).all()
+    name = 'backbone.stages.2.4.depthwise_conv.branches.k7_2.conv.weight'
+    assert torch.equal(saved[name], state[name])

@@ -6,7 +6,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from smpconv_mm.convert import convert_oriented1d
+from smpconv_mm.convert import convert_oriented1d, convert_unireplknet
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model
 from smpconv_mm.models import SMPNet
@@ -113,6 +113,37 @@ def test_a_backbone_that_does_not_tell():
         wrap(Detector(nn.Conv2d(3, 24, 1)))
 
 
+def rates_and_decays(cfg):
+    """Of each parameter of a config's model; rates relative to the optimiser's."""
+    init_default_scope(cfg.default_scope)
+    model = build_model(cfg)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {
+        names[id(p)]: (
+            group['lr'] / cfg.optim_wrapper.optimizer.lr,
+            group['weight_decay'],
+        )
+        for group in groups
+        for p in group['params']
+    }
+
+
+def compare_with_the_original(found, table, convert):
+    """A table of the original program, by its names: depth, rate, decay."""
+    prefix = 'backbone.'
+    original = {n.removeprefix(prefix): n for n in table if n.startswith(prefix)}
+    _, report = convert(dict.fromkeys(original, torch.zeros(1)), classifier=False)
+    expected = {
+        new: pytest.approx(table[original[old]][1:])
+        for old, new in report.renamed.items()
+        if not old.endswith('theta')  # no parameter here
+    }
+    assert {n: v for n, v in found.items() if n.startswith(prefix)} == expected
+    rest = {scale for n, (scale, _) in found.items() if not n.startswith(prefix)}
+    assert rest == {1.0}
+
+
 @pytest.mark.parametrize('arch', ['tiny', 'base'])
 @pytest.mark.parametrize('kind', ORIENTED)
 def test_the_original_program(arch, kind):
@@ -122,28 +153,22 @@ def test_the_original_program(arch, kind):
     )
     data = data[f'{arch}_1d_{kind}']
     cfg = load_config(str(ROOT / 'configs/oriented1d' / ORIENTED[kind].format(arch)))
-    init_default_scope(cfg.default_scope)
-    model = build_model(cfg)
-    base = cfg.optim_wrapper.optimizer
-    assert base.weight_decay == data['base_wd']
-    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
-    names = {id(p): name for name, p in model.named_parameters()}
-    found = {
-        names[id(p)]: (group['lr'] / base.lr, group['weight_decay'])
-        for group in groups
-        for p in group['params']
-    }
-    prefix = 'backbone.'
-    table = data['table']
-    original = {n.removeprefix(prefix): n for n in table if n.startswith(prefix)}
-    _, report = convert_oriented1d(
-        dict.fromkeys(original, torch.zeros(1)), classifier=False
-    )
-    expected = {
-        new: pytest.approx(table[original[old]][1:])
-        for old, new in report.renamed.items()
-        if not old.endswith('theta')  # no parameter here
-    }
-    assert {n: v for n, v in found.items() if n.startswith(prefix)} == expected
-    rest = {scale for n, (scale, _) in found.items() if not n.startswith(prefix)}
-    assert rest == {1.0}
+    assert cfg.optim_wrapper.optimizer.weight_decay == data['base_wd']
+    compare_with_the_original(rates_and_decays(cfg), data['table'], convert_oriented1d)
+
+
+@pytest.mark.parametrize(
+    'name, config',
+    [
+        ('det_t', 'cascade-mask-rcnn_unireplknet-t_fpn_8xb2-3x_coco.py'),
+        ('seg_s', 'unireplknet-s_upernet_8xb2-160k_ade20k-512x512.py'),
+    ],
+)
+def test_the_original_program_of_unireplknet(name, config):
+    data = torch.load(
+        ROOT / 'tests/golden/unireplknet/layer_decay.pt', weights_only=True
+    )[name]
+    cfg = load_config(str(ROOT / 'configs/unireplknet' / config))
+    rate = cfg.optim_wrapper.paramwise_cfg.layer_decay_rate
+    assert rate == data['decay_rate']
+    compare_with_the_original(rates_and_decays(cfg), data['table'], convert_unireplknet)
