@@ -331,6 +331,43 @@ def test_parameter_groups_of_smnist():
     assert found == {(1e-4, 1e-5): 26, (1e-4, 0.0): 62, (1e-5, 0.0): 12}
 
 
+@pytest.mark.parametrize(
+    'name, images, rate, epochs, drop_path',
+    [
+        ('a_4xb128_in1k', 4096, 4e-3, 300, 0.0),
+        ('f_4xb128_in1k', 4096, 4e-3, 300, 0.0),
+        ('p_4xb128_in1k', 4096, 4e-3, 300, 0.1),
+        ('n_4xb128_in1k', 4096, 4e-3, 300, 0.1),
+        ('t_4xb128_in1k', 4096, 4e-3, 300, 0.2),
+        ('s_4xb128_in1k', 4096, 4e-3, 300, 0.4),
+        ('s_16xb32_in21k', 4096, 4e-3, 90, 0.1),
+        ('b_16xb32_in21k', 4096, 4e-3, 90, 0.1),
+        ('l_16xb64_in21k', 4096, 1e-3, 90, 0.1),
+        ('xl_32xb32_in21k', 4096, 1e-3, 90, 0.2),
+        ('s_4xb64_in1k-384px', 512, 5e-5, 30, 0.2),
+        ('b_4xb64_in1k-384px', 512, 5e-5, 30, 0.2),
+        ('l_4xb64_in1k-384px', 512, 5e-5, 20, 0.3),
+        ('xl_8xb32_in1k-384px', 512, 5e-5, 20, 0.3),
+    ],
+)
+def test_recipes_of_unireplknet(name, images, rate, epochs, drop_path):
+    cfg = Config.fromfile(ROOT / f'configs/unireplknet/unireplknet-{name}.py')
+    arch, gpus, batch = re.match(r'(\w+)_(\d+)xb(\d+)_', name).groups()
+    assert cfg.model.backbone.arch == arch
+    assert cfg.model.backbone.drop_path_rate == drop_path
+    assert cfg.train_dataloader.batch_size == int(batch)
+    step = int(gpus) * int(batch)
+    assert cfg.auto_scale_lr.base_batch_size == step
+    assert step * cfg.optim_wrapper.accumulative_counts == images
+    assert cfg.optim_wrapper.optimizer.lr == rate
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == epochs
+    averaged = name.startswith(('l_4', 'xl_8'))
+    assert bool(cfg.get('custom_hooks')) == averaged
+    crop = next(t for t in cfg.train_dataloader.dataset.pipeline if 'scale' in t)
+    small = name.startswith(('l_16', 'xl_32'))
+    assert crop.scale == (384 if '384' in name else 192 if small else 224)
+
+
 # other trainings of a model that is there
 VARIANTS = {path for path in CONFIGS if re.search('-(ablation|fsdp)[._]|_custom', path)}
 
