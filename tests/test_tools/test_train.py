@@ -399,7 +399,7 @@ class TestBadInput:
 
     def test_readme_is_no_config(self, run_tool):
         said = self.fails(run_tool, 'train.py', ROOT / 'README.md')
-        assert 'README.md: OSError: Only py' in said
+        assert "README.md' is not a config; the name of one ends in .py" in said
 
     def test_options_that_cannot_be(self, run_tool, tiny_config, tmp_path):
         where = ('--work-dir', tmp_path)

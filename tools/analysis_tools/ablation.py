@@ -32,9 +32,11 @@ def main(argv: list[str] | None = None) -> None:
         options = parse_options(args.cfg_options or ())
         cfg = load_config(args.config, options)
         variants = ablation.variants_of(cfg, args.variants)
-        runs = ablation.run_ablation(
-            args.config, variants, args.seeds, work_dir, options
-        )
+        configs = {
+            name: load_config(args.config, {**options, **changes})
+            for name, changes in variants.items()
+        }
+        runs = ablation.train_all(configs, args.seeds, work_dir)
         total = len(variants) * len(args.seeds)
         runs = list(track(runs, description='train', total=total))
         metric, rows = ablation.compare(runs, args.metric)
