@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,6 +22,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
+
+# what a benchmark says; start() sends it to the standard output
+logger = logging.getLogger('smpconv_mm.benchmark')
 
 # flags beyond those of every benchmark, by name
 _FLAGS: dict[str, dict] = {
@@ -75,6 +80,9 @@ def start(
 ) -> argparse.Namespace:
     """Parse the command line, fill in what depends on the device, and set torch up."""
     args = parser.parse_args(argv)
+    logger.handlers = [logging.StreamHandler(sys.stdout)]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
     on_cpu = args.device == 'cpu'
     if 'batch' in args:
         args.batch = args.batch or (8 if on_cpu else 64)
@@ -254,13 +262,13 @@ def run(
                 elif key in ratios and base in prepared:
                     row[f'{key} x'] = prepared[base][key] / found[key]
             rows.append(row)
-            (report or _print)(row)
+            (report or _say)(row)
     return rows
 
 
-def _print(row: dict) -> None:
+def _say(row: dict) -> None:
     columns = (f'{key} {_text(value)}' for key, value in list(row.items())[2:])
-    print(f'{row["case"]}, {row["contender"]}: {", ".join(columns)}', flush=True)
+    logger.info('%s, %s: %s', row['case'], row['contender'], ', '.join(columns))
 
 
 def _text(value: object) -> str:
@@ -304,7 +312,8 @@ def finish(rows: list[dict], args: argparse.Namespace) -> None:
         from rich.console import Console
         from rich.table import Table
     except ImportError:  # where there is torch alone
-        print(*map(json.dumps, rows), sep='\n')
+        for row in rows:
+            logger.info(json.dumps(row))
     else:
         items = [(key, v) for row in rows for key, v in row.items()]
         names = list(dict.fromkeys(k for k, v in items if not isinstance(v, dict)))
@@ -313,7 +322,7 @@ def finish(rows: list[dict], args: argparse.Namespace) -> None:
             table.add_row(*(_text(row.get(name, '')) for name in names))
         wide = Console(width=1000)  # numbers are never cut
         Console(width=wide.measure(table).maximum).print(table)
-    print(', '.join(f'{key} {value}' for key, value in where.items()))
+    logger.info(', '.join(f'{key} {value}' for key, value in where.items()))
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dict(environment=where, rows=rows), indent=1)
