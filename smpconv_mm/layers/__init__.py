@@ -5,6 +5,7 @@ from .dcls_kernel import DCLSConv1d, DCLSConv2d, DCLSConv3d, DCLSKernel
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d, accelerate
 from .dilated_reparam import DilatedReparamConv2d
+from .filter_nets import FourierNet, GaborNet, MAGNet
 from .flex_kernel import (
     CKConv1d,
     CKConv2d,
@@ -19,15 +20,7 @@ from .involution import CVolution2d, CVolutionConv2d, Involution2d, InvolutionCo
 from .keeping import keep_kernels
 from .kernel import Kernel
 from .kernel_conv import KernelConv, KernelConv1d, KernelConv2d, KernelConv3d
-from .kernel_nets import (
-    MLP,
-    NSIREN,
-    SIREN,
-    FourierNet,
-    GaborNet,
-    KernelNet,
-    MAGNet,
-)
+from .kernel_nets import MLP, NSIREN, SIREN, KernelNet
 from .njet_kernel import NJetKernel
 from .oriented_kernel import OrientedConv2d, OrientedKernel, line_angles
 from .pruning import PrunedLayer, point_effects, points_outside, prune_points

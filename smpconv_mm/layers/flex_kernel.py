@@ -40,7 +40,7 @@ class CKKernel(Kernel):
         ndim (int): Defaults to 2.
         kernel_net (dict, optional): Type and arguments of a registered
             :class:`~.kernel_nets.KernelNet`. Defaults to None:
-            :class:`~.kernel_nets.MAGNet`, with its defaults.
+            :class:`~.filter_nets.MAGNet`, with its defaults.
         kernel_scale (float): Factor of all values. Defaults to 1.
         dropout (float): Rate of dropout of the taps in training. Defaults to 0.
         **kwargs: ``causal`` and ``depthwise`` of :class:`Kernel`.
