@@ -90,3 +90,18 @@ def run(module: nn.Module, x: Tensor, with_cp: bool) -> Tensor:
     if with_cp and x.requires_grad:
         return checkpoint(module, x, use_reentrant=False)
     return module(x)
+
+
+def check_stages(num_stages: int, drop_path_rate: float, frozen_stages: int) -> None:
+    """Check arguments of backbones with stages.
+
+    Raises:
+        ValueError: If one is outside its range.
+    """
+    if not 0 <= drop_path_rate < 1:
+        raise ValueError(f'drop_path_rate must lie in [0, 1), got {drop_path_rate}')
+    if not -1 <= frozen_stages <= num_stages:
+        raise ValueError(
+            f'frozen_stages must lie in -1..{num_stages} for {num_stages} stages, '
+            f'got {frozen_stages}'
+        )

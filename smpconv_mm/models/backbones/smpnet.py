@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from smpconv_mm.registry import MODELS
 
-from .base import Backbone, run
+from .base import Backbone, check_stages, run
 from .large_kernel import ConvFFN, SMPBlock, smp_kernel_cfg
 
 
@@ -161,13 +161,7 @@ class SMPNet(Backbone):
             deploy=deploy,
             init_cfg=init_cfg,
         )
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate must lie in [0, 1), got {drop_path_rate}')
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
-                f'frozen_stages must lie in -1..{num_stages} for {num_stages} stages, '
-                f'got {frozen_stages}'
-            )
+        check_stages(num_stages, drop_path_rate, frozen_stages)
         self.channels = tuple(channels)
         self.depths = tuple(depths)
         self.frozen_stages = frozen_stages

@@ -19,7 +19,7 @@ from smpconv_mm.layers import DepthwiseConv2d, DilatedReparamConv2d
 from smpconv_mm.layers.reparam import bn_scale_shift, fuse_conv_bn
 from smpconv_mm.registry import MODELS
 
-from .base import Backbone, run
+from .base import Backbone, check_stages, run
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -255,13 +255,7 @@ class UniRepLKNet(Backbone):
             deploy=deploy,
             init_cfg=init_cfg,
         )
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate must lie in [0, 1), got {drop_path_rate}')
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
-                f'frozen_stages must lie in -1..{num_stages} for {num_stages} stages, '
-                f'got {frozen_stages}'
-            )
+        check_stages(num_stages, drop_path_rate, frozen_stages)
         self.channels = tuple(channels)
         self.depths = tuple(depths)
         self.gap_before_final_norm = gap_before_final_norm
