@@ -11,7 +11,7 @@ from torch import nn
 
 from smpconv_mm.layers import KernelConv
 
-from .kernels import _draw_kernel
+from .kernels import draw_kernel
 
 
 def draw_tradeoffs(rows: Sequence[Mapping], metric: str) -> Figure:
@@ -98,6 +98,6 @@ def draw_kernels_of(
         scale = float(np.abs(kernel).max()) or 1.0
         chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
         for axis, index in zip(line, chosen):
-            _draw_kernel(axis, kernel[index], scale)
+            draw_kernel(axis, kernel[index], scale)
         line[0].set_ylabel(name)
     return figure

@@ -79,7 +79,7 @@ def draw_kernels(
         chosen = np.linspace(0, len(kernel) - 1, channels).round().astype(int)
         scale = max(abs(kernel[chosen]).max(), 1e-12)
         for axis, channel in zip(row[1:], chosen):
-            image = _draw_kernel(axis, kernel[channel], scale)
+            image = draw_kernel(axis, kernel[channel], scale)
             title = f'kernel {channel}'
             if isinstance(maker, OrientedKernel):
                 angle = maker.angle[channel // maker.in_channels]
@@ -222,7 +222,8 @@ def _draw_mask(axis: Axes, layer: CKKernel) -> None:
     axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor='#e31a1c'))
 
 
-def _draw_kernel(axis: Axes, kernel: np.ndarray, scale: float) -> AxesImage | None:
+def draw_kernel(axis: Axes, kernel: np.ndarray, scale: float) -> AxesImage | None:
+    """Draw one kernel; colours, or the vertical axis, reach from -scale to scale."""
     axis.tick_params(labelsize=6)
     if kernel.ndim == 1:
         axis.plot(np.arange(len(kernel)), kernel, linewidth=0.8)

@@ -3,30 +3,7 @@
 _base_ = './in1k_adamw_300e.py'
 
 optim_wrapper = dict(accumulative_counts=1)
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-6,
-        by_epoch=True,
-        end=20,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=1e-6,
-        by_epoch=True,
-        begin=20,
-        end=300,
-        convert_to_iter_based=True,
-    ),
-]
-custom_hooks = [
-    dict(
-        type='EMAHook',
-        ema_type='MomentumAnnealingEMA',
-        momentum=1e-4,
-        gamma=10,
-        update_buffers=True,
-    ),
-]
+_base_.param_scheduler[0].update(end=20)
+_base_.param_scheduler[1].update(begin=20)
+_base_.custom_hooks[0].update(interval=1)
 auto_scale_lr = dict(base_batch_size=4096)
