@@ -190,3 +190,19 @@ def test_entries_of_another_version_are_refused():
         convert_layer(dict(weight=weight, P=position), 'gauss')
     with pytest.raises(CheckpointError, match=r"unknown \['SIG'\]"):
         convert_layer(dict(weight=weight, P=position, SIG=position), 'v0')
+
+
+@pytest.mark.parametrize('version, width', [('max', 9.0), ('gauss', 1.2)])
+def test_widths_follow_the_sampling_rate(version, width):
+    """At twice the rate an element is twice as wide, in taps."""
+    made = DCLSKernel(1, 1, 31, 1, n_points=1, version=version).double()
+    with torch.no_grad():
+        made.position.zero_()
+        made.width.fill_(width)
+    deviations = []
+    for size in (31, 61):
+        made.kernel_size = size
+        share = made()[0, 0] / made.weight.sum()
+        place = torch.arange(size) - size // 2
+        deviations.append(float((share * place**2).sum().sqrt()))
+    assert deviations[1] / deviations[0] == pytest.approx(2, rel=0.01)
