@@ -32,6 +32,7 @@ from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import DCLSKernel, switch_to_deploy
 from smpconv_mm.registry import DATASETS, MODELS
 
+from .ccnn import convert_ccnn
 from .dcls import convert_dcls
 from .flexconv import convert_flexconv
 from .involution import convert_involution
@@ -102,6 +103,10 @@ def _flexconv(state_dict, model, whole):
     return convert_flexconv(state_dict)
 
 
+def _ccnn(state_dict, model, whole):
+    return convert_ccnn(state_dict)
+
+
 def _dcls(state_dict, model, whole):
     kernels = (m for m in model.modules() if isinstance(m, DCLSKernel))
     version = next((kernel.version for kernel in kernels), 'v0')
@@ -118,6 +123,7 @@ def _unireplknet(state_dict, model, whole):
 # Called with the entries of a file, the model that they are for, and whether that is
 # all of the config's model (else it is the backbone of a detector or segmenter)
 _CONVERTERS = dict(
+    ccnn=_ccnn,
     dcls=_dcls,
     flexconv=_flexconv,
     involution=_involution,
@@ -141,8 +147,8 @@ def convert_file(
     Args:
         src (str | Path): File of the original project.
         dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
-        origin (str): ``'dcls'``, ``'flexconv'`` (or CKConv), ``'involution'`` (or
-            C-volution), ``'oriented1d'`` or ``'unireplknet'``.
+        origin (str): ``'ccnn'``, ``'dcls'``, ``'flexconv'`` (or CKConv),
+            ``'involution'`` (or C-volution), ``'oriented1d'`` or ``'unireplknet'``.
         config (str | Path): Config of the model that it is meant for.
         averaged (bool): Take the entry ``model_ema`` of the file, and not ``model``.
             Defaults to False.

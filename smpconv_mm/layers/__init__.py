@@ -1,11 +1,12 @@
 """Layers that make their convolution kernels, and the switch to deploy form."""
 
 from .causal_conv import CausalConv1d
+from .ccnn_kernel import CCNNKernel
 from .dcls_kernel import DCLSConv1d, DCLSConv2d, DCLSConv3d, DCLSKernel
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d, accelerate
 from .dilated_reparam import DilatedReparamConv2d
-from .filter_nets import FourierNet, GaborNet, MAGNet
+from .filter_nets import CCNNMAGNet, FourierNet, GaborNet, MAGNet
 from .flex_kernel import (
     CKConv1d,
     CKConv2d,
@@ -29,6 +30,8 @@ from .resampling import resample
 from .smp_kernel import SMPConv1d, SMPConv2d, SMPConv3d, SMPKernel
 
 __all__ = [
+    'CCNNKernel',
+    'CCNNMAGNet',
     'CKConv1d',
     'CKConv2d',
     'CKConv3d',

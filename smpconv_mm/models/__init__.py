@@ -3,6 +3,7 @@
 from smpconv_mm.compat.mmpretrain import register_model_index
 
 from .backbones import (
+    CCNN,
     SMPTCN,
     CedNet,
     CIFARResNet,
@@ -22,13 +23,14 @@ from .heads import (
     involution_mask_head,
     involution_rpn_head,
 )
-from .losses import AliasingLoss, KernelNormLoss
+from .losses import AliasingLoss, KernelNormLoss, ParameterNormLoss
 from .necks import InvolutionFPN, LastTimeStep
 
 register_model_index()
 
 __all__ = [
     'AliasingLoss',
+    'CCNN',
     'CIFARResNet',
     'CedNet',
     'DCLSConvNeXt',
@@ -39,6 +41,7 @@ __all__ = [
     'KernelRegularizedClassifier',
     'LastTimeStep',
     'OrientedConvNeXt',
+    'ParameterNormLoss',
     'RedNet',
     'RegressionHead',
     'SMPNet',
