@@ -3,6 +3,7 @@
 from . import transforms  # noqa: F401  (registers them)
 from .char_trajectories import CharTrajectories
 from .digits import Digits
+from .pathfinder import Pathfinder
 from .sequential import CIFAR10, CIFAR100, MNIST
 from .speech_commands import SpeechCommands
 from .stl10 import STL10
@@ -16,6 +17,7 @@ __all__ = [
     'CopyMemory',
     'Digits',
     'MNIST',
+    'Pathfinder',
     'STL10',
     'SpeechCommands',
 ]

@@ -18,6 +18,7 @@ from .backbones import (
 )
 from .classifier import KernelRegularizedClassifier
 from .heads import (
+    BinaryClsHead,
     RegressionHead,
     StepwiseClsHead,
     involution_mask_head,
@@ -30,6 +31,7 @@ register_model_index()
 
 __all__ = [
     'AliasingLoss',
+    'BinaryClsHead',
     'CCNN',
     'CIFARResNet',
     'CedNet',

@@ -1,5 +1,8 @@
 # CCNN-4,140 of the paper for images. Each task adds omega_0, rates of dropout, and what
 # else is its own.
+init_head = dict(type='Kaiming', layer='Linear', mode='fan_in')
+# for tasks of two classes, which have one score
+binary_head = dict(type='smpconv_mm.BinaryClsHead', in_channels=140, init_cfg=init_head)
 model = dict(
     type='smpconv_mm.KernelRegularizedClassifier',
     backbone=dict(
@@ -19,7 +22,7 @@ model = dict(
         type='LinearClsHead',
         num_classes=10,
         in_channels=140,
-        init_cfg=dict(type='Kaiming', layer='Linear', mode='fan_in'),
+        init_cfg=init_head,
         topk=(1,),
     ),
     kernel_losses=[],
