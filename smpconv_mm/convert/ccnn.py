@@ -111,8 +111,8 @@ def _layer_rules(
     yield Rule(rf'{net}filters\.(?P<n>\d+)\.(?P<end>mu|gamma)',
                rf'{new}filters.\g<n>.\g<end>')  # fmt: skip
     # sines: every second module is an activation
-    found = {re.match(rf'{net}kernel_net\.(\d+)\.', key) for key in state_dict}
-    for number, index in enumerate(sorted(int(m[1]) for m in found - {None})):
+    found = (re.match(rf'{net}kernel_net\.(\d+)\.', key) for key in state_dict)
+    for number, index in enumerate(sorted({int(m[1]) for m in found if m})):
         yield Rule(rf'{net}kernel_net\.{index}\.(?P<end>weight|bias|omega_0)',
                    rf'{new}layers.{number}.\g<end>', flat)  # fmt: skip
 

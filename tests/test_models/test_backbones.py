@@ -23,6 +23,17 @@ FLEX = dict(mask_init=0.3, kernel_net=dict(hidden_channels=8, input_scale=4.0))
 RESNET = dict(depth=26, base_channels=16, stem_channels=32)
 # Small arguments and two input shapes for each backbone
 SMALL = {
+    'CCNN': (
+        dict(
+            kernel_size=9,
+            channels=[6, 8],
+            dropout=0.1,
+            kernel_cfg=dict(
+                mask_init=0.3, kernel_net=dict(hidden_channels=8, omega_0=0.2)
+            ),
+        ),
+        [(2, 3, 9, 8), (1, 3, 7, 4)],
+    ),
     'DCLSConvNeXt': (
         dict(
             arch=dict(channels=[8, 16, 16, 16], depths=[1, 2, 1, 1]),
@@ -78,6 +89,7 @@ SMALL = {
 }
 # Those that take kernel_cfg, and what their kernels are
 TAKES_KERNELS = {
+    'CCNN': (2, 'depthwise', False),
     'FlexNet': (2, 'dense', False),
     'FlexTCN': (1, 'dense', True),
     'SMPNet': (2, 'depthwise', False),
