@@ -137,6 +137,26 @@ def write_stl10(root, train=20, test=20):
     return written
 
 
+def write_pathfinder(root, files=3, lines=40):
+    """Text files of lines an image, and the images in two folders; returns labels."""
+    root, random = Path(root), np.random.RandomState(6)
+    (root / 'metadata').mkdir(parents=True)
+    labels = {}
+    for file in range(files):
+        folder = root / f'imgs/{file}'
+        folder.mkdir(parents=True)
+        text = []
+        for index in range(lines):
+            name = f'sample_{index}.png'
+            image = random.randint(0, 256, (32, 32)).astype(np.uint8)
+            Image.fromarray(image).save(folder / name)
+            label = int(random.randint(2))
+            text.append(f'imgs/{file} {name} {index} {label} 1.8 6 2 1.5 4.0 1 1 3')
+            labels[f'imgs/{file}/{name}'] = label
+        (root / f'metadata/{file}.npy').write_text('\n'.join(text) + '\n')
+    return labels
+
+
 def write_imagenet32(root, classes=1000, number=1):
     """A folder of PNG files a class, for both splits."""
     random = np.random.RandomState(5)
@@ -214,9 +234,11 @@ def write_all(folder):
     folder = Path(folder)
     write_mnist(folder / 'mnist')
     write_cifar(folder / 'cifar10')
+    write_cifar(folder / 'cifar100', 100)
     write_char_trajectories(folder / 'CharacterTrajectories')
     write_speech_commands(folder / 'speech_commands_v0.02')
     write_stl10(folder / 'stl10_binary')
+    write_pathfinder(folder / 'lra_release/pathfinder32/curv_contour_length_14')
     write_imagenet32(folder / 'imagenet32')
 
 
