@@ -73,7 +73,7 @@ def test_builds(path, parameters):
             assert group['initial_lr'] == pytest.approx(base * 0.1), name
         if group['params'][0].ndim == 1 or name.endswith(('.radius', '.coord')):
             assert group['weight_decay'] == 0, name
-        elif name.endswith('.weight') and 'flexconv' not in path:
+        elif name.endswith('.weight') and not re.search('flexconv|ccnn', path):
             assert group['weight_decay'] > 0, name
 
 
@@ -318,6 +318,91 @@ def rates(cfg, rate, steps, number):
     return torch.tensor(found, dtype=torch.float64)
 
 
+# learning rate, "weight decay", epochs and those of the warm-up, batch, omega_0,
+# initial width of the mask, kernel_size, rates of dropout
+CCNN = {
+    '4-140_smnist': (0.01, 1e-6, 210, 10, 100, 2976.49, 0.075, 784, 0.1, 0),
+    '6-380_smnist': (0.01, 1e-6, 210, 10, 100, 2976.49, 0.075, 784, 0.1, 0),
+    '4-140_pmnist': (0.02, 0, 210, 10, 100, 2985.63, 0.075, 784, 0, 0.2),
+    '6-380_pmnist': (0.02, 0, 210, 10, 100, 2985.63, 0.075, 784, 0, 0.2),
+    '4-140_scifar10': (0.02, 0, 210, 10, 50, 2386.49, 0.075, 1024, 0, 0),
+    '6-380_scifar10': (0.01, 0, 210, 10, 50, 4005.15, 0.075, 1024, 0.25, 0),
+    '4-140_speech-commands-mfcc': (
+        *(0.02, 1e-6, 110, 10, 100, 750.18, 0.075, 161, 0.2, 0),
+    ),
+    '6-380_speech-commands-mfcc': (
+        *(0.02, 1e-6, 160, 10, 10, 1295.61, 0.075, 161, 0.2, 0),
+    ),
+    '4-140_speech-commands-raw': (
+        *(0.02, 1e-6, 160, 10, 20, 1295.61, 0.075, 16000, 0.2, 0),
+    ),
+    '6-380_speech-commands-raw': (
+        *(0.02, 1e-6, 160, 10, 40, 1295.61, 0.075, 16000, 0.2, 0),
+    ),
+    '4-140_cifar10': (0.02, 1e-4, 350, 5, 64, 4231.57, 0.75, 33, 0.1, 0),
+    '6-380_cifar10': (0.01, 0, 210, 10, 50, 976.78, 0.075, 33, 0.15, 0),
+    '4-140_cifar100': (0.02, 1e-4, 210, 10, 50, 3521.55, 0.075, 33, 0.1, 0),
+    '6-380_cifar100': (0.02, 0, 210, 10, 50, 679.14, 0.075, 31, 0.2, 0),
+    '4-140_stl10': (0.02, 0, 210, 10, 64, 954.28, 0.075, 33, 0.1, 0),
+    '6-380_stl10': (0.01, 0, 210, 10, 48, 954.28, 0.075, 31, 0.1, 0),
+    '4-140_lra-image': (0.01, 0, 210, 10, 50, 4005.15, 0.075, 1024, 0.1, 0),
+    '6-380_lra-image': (0.01, 0, 210, 10, 50, 4005.15, 0.075, 1024, 0.1, 0),
+    '4-140_lra-image-2d': (0.02, 1e-6, 210, 10, 50, 2085.43, 0.075, 33, 0.2, 0),
+    '6-380_lra-image-2d': (0.02, 0, 210, 10, 50, 2306.08, 0.075, 33, 0.2, 0),
+    '4-140_lra-pathfinder': (0.01, 0, 210, 10, 100, 2272.56, 0.4, 1024, 0.2, 0),
+    '6-380_lra-pathfinder': (0.01, 1e-6, 210, 10, 100, 2272.56, 0.4, 1024, 0.1, 0),
+    '4-140_lra-pathfinder-2d': (0.01, 0, 210, 10, 100, 1239.14, 0.225, 33, 0.1, 0),
+    '6-380_lra-pathfinder-2d': (0.01, 0, 210, 10, 50, 3908.32, 0.225, 33, 0.2, 0),
+}
+
+
+@pytest.mark.parametrize('name', CCNN)
+def test_recipes_of_ccnn(name):
+    cfg = Config.fromfile(ROOT / f'configs/ccnn/ccnn-{name}.py')
+    backbone, kernel = cfg.model.backbone, cfg.model.backbone.kernel_cfg
+    optimizer = cfg.optim_wrapper.optimizer
+    warmup, cosine = cfg.param_scheduler
+    found = (
+        optimizer.lr,
+        sum(loss.loss_weight for loss in cfg.model.kernel_losses),
+        cfg.train_cfg.max_epochs,
+        warmup.end,
+        cfg.train_dataloader.batch_size,
+        round(kernel.kernel_net.omega_0, 2),
+        kernel.mask_init,
+        backbone.kernel_size,
+        backbone.get('dropout', 0),
+        backbone.get('input_dropout', 0),
+    )
+    assert found == CCNN[name]
+    assert (cosine.begin, cosine.end) == (warmup.end, cfg.train_cfg.max_epochs)
+    assert (optimizer.type, optimizer.weight_decay) == ('AdamW', 0)
+    assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
+    blocks, channels = map(int, re.match(r'(\d)-(\d+)_', name).groups())
+    assert backbone.channels == [channels] * blocks
+    assert kernel.kernel_net.hidden_channels == {140: 32, 380: 64}[channels]
+    assert backbone.get('drop_channels', True) == ('stl10' not in name)
+    rules = cfg.optim_wrapper.get('paramwise_cfg')
+    assert bool(rules) == ('_cifar10' in name)
+    counts = cfg.optim_wrapper.get('accumulative_counts', 1)
+    assert counts == {'4-140_stl10': 4, '6-380_stl10': 2}.get(name, 1)
+    augmented = 'RandomCrop' in str(cfg.train_dataloader.dataset.pipeline)
+    sets = r'_cifar10$|_stl10$|4-140_scifar10'
+    assert augmented == bool(re.search(sets, name))
+    assert 'RandomCrop' not in str(cfg.val_dataloader.dataset.pipeline)
+
+
+def test_learning_rate_of_ccnn():
+    """The original's, but for a fault: what it has above the base rate."""
+    cfg = Config.fromfile(ROOT / 'configs/ccnn/ccnn-4-140_pmnist.py')
+    golden = torch.load(ROOT / 'tests/golden/ccnn/schedule.pt', weights_only=True)
+    published = golden['10_20_4200']  # epochs of warm-up, steps an epoch, steps
+    found = rates(cfg, 0.02, 20, 4200)
+    assert published[-1] == 0 and found[0] == published[0] == 2e-10
+    assert (found - published).abs().max() < 0.02 * 0.0062
+    assert found.max() == pytest.approx(0.02, rel=1e-6)
+
+
 def test_parameter_groups_of_smnist():
     """Numbers of the original's three groups."""
     cfg = Config.fromfile(ROOT / 'configs/smpconv/smp-tcn_1xb64_smnist.py')
@@ -392,7 +477,7 @@ def test_model_index():
             assert entry.metadata.flops == measure(model, (3, side, side)).total
         for result in entry.results or ():
             if result.task == 'Image Classification':
-                low = 24 if 'flexconv' in entry.config else 75
+                low = 24 if 'flexconv' in entry.config else 66
                 assert result.metrics['Top 1 Accuracy'] > low
         # nobody has trained the detectors and segmenters of SMPNet yet, some of CedNet
         # and of sequence networks
