@@ -26,7 +26,6 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pipeline=[_base_.resize, *_base_.test_pipeline[1:]]))
 test_dataloader = val_dataloader
 
-optim_wrapper = dict(optimizer=dict(lr=0.01))
 max_epochs = 30
 _base_.param_scheduler[0].end = 3
 _base_.param_scheduler[1].update(begin=3, end=max_epochs)

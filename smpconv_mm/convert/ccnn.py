@@ -23,10 +23,9 @@ def convert_layer(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             ``Kernel.*``, ... of a layer that has been used once.
 
     Returns:
-        dict[str, Tensor]: Entries of a separable layer (it has a
-        ``channel_mixer.weight``): those of a
-        :class:`~smpconv_mm.models.backbones.ccnn.SeparableConv`; of a dense one: those
-        of a :class:`~smpconv_mm.layers.KernelConv1d` or ``2d``. The kernel is a
+        dict[str, Tensor]: Of a separable layer (it has a ``channel_mixer.weight``) the
+        entries of a :class:`~smpconv_mm.layers.SeparableConv`; of a dense one those of
+        a :class:`~smpconv_mm.layers.KernelConv1d` or ``2d``. The kernel is a
         :class:`~smpconv_mm.layers.CCNNKernel`, without a mask a
         :class:`~smpconv_mm.layers.CKKernel`.
 

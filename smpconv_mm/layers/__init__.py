@@ -27,6 +27,7 @@ from .oriented_kernel import OrientedConv2d, OrientedKernel, line_angles
 from .pruning import PrunedLayer, point_effects, points_outside, prune_points
 from .reparam import switch_to_deploy
 from .resampling import resample
+from .separable_conv import SeparableConv
 from .smp_kernel import SMPConv1d, SMPConv2d, SMPConv3d, SMPKernel
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     'SMPConv2d',
     'SMPConv3d',
     'SMPKernel',
+    'SeparableConv',
     'accelerate',
     'keep_kernels',
     'line_angles',

@@ -8,8 +8,7 @@ import torch
 from tolerances import assert_close
 
 from smpconv_mm.convert.ccnn import convert_layer
-from smpconv_mm.layers import CCNNKernel, CCNNMAGNet, KernelConv2d
-from smpconv_mm.models.backbones.ccnn import SeparableConv
+from smpconv_mm.layers import CCNNKernel, CCNNMAGNet, KernelConv2d, SeparableConv
 
 GOLDEN = Path(__file__).parents[1] / 'golden/ccnn'
 LAYERS = {
