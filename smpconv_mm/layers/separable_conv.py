@@ -61,7 +61,7 @@ class SeparableConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, *spatial) to (N, out_channels, *spatial)."""
+        """Map ``(N, in_channels, *spatial)`` to ``(N, out_channels, *spatial)``."""
         return self.pointwise_conv(self.depthwise_conv(x))
 
 
