@@ -345,6 +345,10 @@ CCNN = {
     '6-380_cifar100': (0.02, 0, 210, 10, 50, 679.14, 0.075, 31, 0.2, 0),
     '4-140_stl10': (0.02, 0, 210, 10, 64, 954.28, 0.075, 33, 0.1, 0),
     '6-380_stl10': (0.01, 0, 210, 10, 48, 954.28, 0.075, 31, 0.1, 0),
+    '4-140_lra-listops': (0.001, 1e-6, 60, 10, 50, 784.65, 0.03, 2048, 0.1, 0),
+    '6-380_lra-listops': (0.001, 0, 60, 10, 50, 784.65, 0.03, 2048, 0.25, 0),
+    '4-140_lra-text': (0.001, 1e-5, 60, 10, 50, 2966.6, 0.015, 4096, 0.2, 0),
+    '6-380_lra-text': (0.02, 0, 60, 10, 25, 2966.6, 0.03, 4096, 0.3, 0),
     '4-140_lra-image': (0.01, 0, 210, 10, 50, 4005.15, 0.075, 1024, 0.1, 0),
     '6-380_lra-image': (0.01, 0, 210, 10, 50, 4005.15, 0.075, 1024, 0.1, 0),
     '4-140_lra-image-2d': (0.02, 1e-6, 210, 10, 50, 2085.43, 0.075, 33, 0.2, 0),
@@ -380,10 +384,12 @@ def test_recipes_of_ccnn(name):
     assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
     blocks, channels = map(int, re.match(r'(\d)-(\d+)_', name).groups())
     assert backbone.channels == [channels] * blocks
-    assert kernel.kernel_net.hidden_channels == {140: 32, 380: 64}[channels]
-    assert backbone.get('drop_channels', True) == ('stl10' not in name)
+    wide = channels == 380 and 'listops' not in name
+    assert kernel.kernel_net.hidden_channels == (64 if wide else 32)
+    single = re.search('stl10|listops|text', name)
+    assert backbone.get('drop_channels', True) == (not single)
     rules = cfg.optim_wrapper.get('paramwise_cfg')
-    assert bool(rules) == name.endswith('_cifar10')
+    assert bool(rules) == bool(re.search('_cifar10$|listops|4-140_lra-text', name))
     counts = cfg.optim_wrapper.get('accumulative_counts', 1)
     assert counts == {'4-140_stl10': 4, '6-380_stl10': 2}.get(name, 1)
     augmented = 'RandomCrop' in str(cfg.train_dataloader.dataset.pipeline)
@@ -477,7 +483,7 @@ def test_model_index():
             assert entry.metadata.flops == measure(model, (3, side, side)).total
         for result in entry.results or ():
             if result.task == 'Image Classification':
-                low = 24 if 'flexconv' in entry.config else 66
+                low = 24 if re.search('flexconv|listops', entry.config) else 66
                 assert result.metrics['Top 1 Accuracy'] > low
         # nobody has trained the detectors and segmenters of SMPNet yet, some of CedNet
         # and of sequence networks

@@ -7,6 +7,7 @@ from .pathfinder import Pathfinder
 from .sequential import CIFAR10, CIFAR100, MNIST
 from .speech_commands import SpeechCommands
 from .stl10 import STL10
+from .symbols import IMDB, ListOps
 from .synthetic import AddingProblem, CopyMemory
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     'CharTrajectories',
     'CopyMemory',
     'Digits',
+    'IMDB',
+    'ListOps',
     'MNIST',
     'Pathfinder',
     'STL10',

@@ -22,6 +22,8 @@ TASKS = {
     'lra-image-2d': ((1, 32, 32), 10, ('train', 'train', 'test')),
     'lra-pathfinder': ((1, 1024), 2, ('train', 'val', 'test')),
     'lra-pathfinder-2d': ((1, 32, 32), 2, ('train', 'val', 'test')),
+    'lra-listops': ((1, 2048), 10, ('train', 'val', 'test')),
+    'lra-text': ((1, 4096), 2, ('train', 'test', 'test')),
     'stl10-256': ((3, 256, 256), 10, ('train', 'test', 'test')),
     'pmnist': ((1, 784), 10, ('train', 'test', 'test')),
     'cifar10': ((3, 32, 32), 10, ('train', 'test', 'test')),

@@ -30,9 +30,11 @@ NAMES = [
     'ccnn/ccnn-4-140_stl10',
     'ccnn/ccnn-6-380_lra-image',
     'ccnn/ccnn-4-140_lra-pathfinder-2d',
+    'ccnn/ccnn-6-380_lra-listops',
 ]
 # the same networks on data that others have shown
 MORE = [
+    'ccnn/ccnn-4-140_lra-text',
     'ccnn/ccnn-6-380_pmnist',
     'ccnn/ccnn-4-140_speech-commands-mfcc',
     'ccnn/ccnn-6-380_speech-commands-raw',
