@@ -133,8 +133,8 @@ class IMDB(Symbols):
 
     Source: Maas et al., ACL 2011. The folder is the unpacked ``aclImdb``, of which
     ``train/neg``, ``train/pos``, ``test/neg`` and ``test/pos`` are read, in the order
-    of their names. Symbols are the bytes of the text in UTF-8. Arguments and errors: see
-    :class:`Symbols`.
+    of their names. Symbols are the bytes of the text in UTF-8. Arguments and errors:
+    see :class:`Symbols`.
     """
 
     METAINFO = dict(classes=('neg', 'pos'))

@@ -27,13 +27,13 @@ NAMES = [
     'ccnn/ccnn-4-140_smnist',
     'ccnn/ccnn-6-380_scifar10',
     'ccnn/ccnn-4-140_cifar10',
-    'ccnn/ccnn-4-140_stl10',
-    'ccnn/ccnn-6-380_lra-image',
     'ccnn/ccnn-4-140_lra-pathfinder-2d',
     'ccnn/ccnn-6-380_lra-listops',
 ]
 # the same networks on data that others have shown
 MORE = [
+    'ccnn/ccnn-6-380_lra-image',
+    'ccnn/ccnn-4-140_stl10',
     'ccnn/ccnn-4-140_lra-text',
     'ccnn/ccnn-6-380_pmnist',
     'ccnn/ccnn-4-140_speech-commands-mfcc',
