@@ -7,6 +7,7 @@ left out, and so are the places that no one asks for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from math import prod, tau
 
@@ -17,15 +18,20 @@ from torch import Tensor
 _MATRIX_SIDE = 64
 
 
+def by_matrices(device: torch.device, size: Sequence[int], groups: int) -> bool:
+    """Whether a convolution is transformed by matrices, at sides of ``size``."""
+    flat = len(size) == 2 and groups == 1 and device.type == 'cpu'
+    return flat and max(size) <= _MATRIX_SIDE
+
+
 def transforms_of(
     input: Tensor, weight: Tensor, left: list[int], right: list[int], groups: int
 ) -> _Transforms:
     """The transforms that suit a convolution, see :func:`.fft_conv.fft_conv`."""
     sizes = input.shape, weight.shape, left, right, groups
-    if groups == 1 and input.dim() == 4 and input.device.type == 'cpu':
-        transforms = _MatrixTransforms(*sizes)
-        if max(transforms.size) <= _MATRIX_SIDE:
-            return transforms
+    transforms = _MatrixTransforms(*sizes)
+    if by_matrices(input.device, transforms.size, groups):
+        return transforms
     return _Transforms(*sizes)
 
 
