@@ -210,6 +210,8 @@ setup(
         'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
         'tensorboard': ['tensorboard'],
         'safetensors': ['safetensors'],
+        'hub': ['huggingface_hub>=0.22', 'safetensors'],
+        'timm': ['timm>=1.0'],
         # 1.5.5 brings a second OpenCV along, which overwrites the first
         'cam': ['grad-cam<1.5.5'],
         'docs': read_requirements('docs.txt'),

@@ -18,7 +18,7 @@ from mmengine.runner import find_latest_checkpoint
 from torch import Tensor, nn
 
 from smpconv_mm.checkpoint import atomic_path
-from smpconv_mm.compat.mmpretrain import index_folder
+from smpconv_mm.compat.mmengine import index_folder
 from smpconv_mm.engine.config import check_data, load_config
 from smpconv_mm.engine.own_images import use_images
 from smpconv_mm.engine.runner import build_model, build_runner

@@ -24,7 +24,7 @@ from smpconv_mm.checkpoint import (
     shapes_of,
     state_dict_of,
 )
-from smpconv_mm.compat.mmpretrain import index_folder
+from smpconv_mm.compat.mmengine import index_folder
 from smpconv_mm.datasets.transforms.sequence import pixel_permutation
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model
