@@ -8,6 +8,7 @@ from mmengine.config import Config
 from tolerances import assert_close
 
 from smpconv_mm.apis import timm_models
+from smpconv_mm.checkpoint import save
 from smpconv_mm.engine.config import preprocessor_of
 from smpconv_mm.engine.runner import build_model
 from smpconv_mm.layers import SMPKernel, switch_to_deploy
@@ -147,8 +148,8 @@ def test_scores_are_those_of_mmpretrain(name, tmp_path):
     model = create(name)
     cfg.model.head.in_channels = model.num_features
     theirs = build_model(cfg).eval()
-    path = tmp_path / 'weights.pth'
-    torch.save(dict(state_dict=theirs.state_dict(), meta={}), path)
+    path = tmp_path / ('a.pth' if name in POOL_FIRST else 'a.safetensors')
+    save(dict(state_dict=theirs.state_dict(), meta={}), path)
     ours = create(name, checkpoint_path=str(path)).eval()
     x = image(name)
     with torch.no_grad():
