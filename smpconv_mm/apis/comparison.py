@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import mean, median, stdev
 
@@ -191,18 +192,26 @@ def _seconds_of_an_epoch(cfg: Config, folder: Path) -> float:
 
 
 def _shorten(cfg: Config, ratio: float) -> None:
-    """Shorten each part of a schedule; warm-ups have one epoch at least."""
+    """Shorten each part of a schedule; warm-ups have one epoch at least.
+
+    Parts that no epoch is left for are dropped.
+    """
     schedulers = cfg.get('param_scheduler') or []
+    kept = []
     for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        if not scheduler.get('by_epoch', True):
-            continue
-        for key in ('begin', 'end', 'T_max'):
-            if scheduler.get(key):
-                scheduler[key] = max(1, round(scheduler[key] * ratio))
-        if scheduler.get('milestones'):
-            scheduler.milestones = [
-                max(1, round(m * ratio)) for m in scheduler.milestones
-            ]
+        if scheduler.get('by_epoch', True):
+            for key in ('begin', 'end', 'T_max'):
+                if scheduler.get(key):
+                    scheduler[key] = max(1, round(scheduler[key] * ratio))
+            if scheduler.get('milestones'):
+                scheduler.milestones = [
+                    max(1, round(m * ratio)) for m in scheduler.milestones
+                ]
+            if scheduler.get('begin', 0) >= scheduler.get('end', inf):
+                continue
+        kept.append(scheduler)
+    if schedulers:
+        cfg.param_scheduler = kept
 
 
 @dataclass

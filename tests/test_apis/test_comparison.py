@@ -109,7 +109,11 @@ def test_schedules_are_shortened():
     assert warmup.end == cosine.begin == 1 and cosine.end == 8
     steps = Config(dict(param_scheduler=dict(type='MultiStepLR', milestones=[20, 30])))
     comparison._shorten(steps, 0.1)
-    assert steps.param_scheduler.milestones == [2, 3]
+    assert steps.param_scheduler[0].milestones == [2, 3]
+    cfg = load_config(DIGITS)
+    comparison._shorten(cfg, 1 / 40)  # nothing is left after the warm-up
+    (warmup,) = cfg.param_scheduler
+    assert warmup.type == 'LinearLR' and warmup.end == 1
 
 
 @pytest.mark.parametrize('text, seconds', [('90s', 90), ('10m', 600), ('1.5h', 5400)])
