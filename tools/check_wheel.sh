@@ -12,7 +12,11 @@ set -euo pipefail
 
 compiled=
 if [ "${1:-}" = --compiled ]; then compiled=1; shift; fi
-case ${1:-} in -*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2 ;; esac
+usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
+case ${1:-} in
+  -h | --help) usage; exit ;;
+  -*) usage >&2; exit 2 ;;
+esac
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 py=${VIRTUAL_ENV:-$root/.venv}/bin/python
