@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from smpconv_mm.compat.mmengine import index_folder
@@ -120,13 +119,15 @@ class TimmClassifier(nn.Module):
         super().__init__()
         from timm.layers import ClassifierHead, NormMlpClassifierHead
 
+        from smpconv_mm.engine.runner import initialise  # imports mmpretrain
+
         cfg = Config.fromfile(config)
         arguments = {**cfg.model.backbone, 'in_channels': in_chans, **kwargs}
         arguments.pop('init_cfg', None)  # names files; the default is as published
         if arguments.get('norm_cfg', {}).get('type') == 'SyncBN':
             arguments['norm_cfg'] = dict(type='BN')
         self.backbone = MODELS.build(arguments)
-        _init_weights(self.backbone)
+        initialise(self.backbone)
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
@@ -285,17 +286,6 @@ class TimmClassifier(nn.Module):
             for name, _ in self.named_parameters()
             if any(key in name for key in self._undecayed)
         }
-
-
-def _init_weights(backbone: nn.Module) -> None:
-    """Without MMEngine's log of every parameter."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
-    try:
-        backbone.init_weights()
-    finally:
-        logger.setLevel(level)
 
 
 def _feature_info(backbone: nn.Module) -> list[dict]:
