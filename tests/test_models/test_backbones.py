@@ -89,6 +89,11 @@ SHALLOW = {
     ),
     'RedNet': STAGES,
     'CedNet': STAGES,
+    'CIFARResNet': dict(depth=8),
+    'FlexNet': dict(channels=[8]),
+    'FlexTCN': dict(channels=[8, 6]),
+    'SMPTCN': dict(channels=[8, 6]),
+    'SMPResNet': dict(channels=[8]),
 }
 # Those that take kernel_cfg, and what their kernels are
 TAKES_KERNELS = {

@@ -68,7 +68,7 @@ def test_console_is_short_and_the_log_complete(unbroken):
     assert 'are logged in' in said and 'deprecated' not in said
     (log,) = unbroken.glob('*/*.log')
     complete = log.read_text()
-    for part in ('System environment', 'train_dataloader = dict(', 'paramwise_options'):
+    for part in ('System environment', 'train_dataloader=dict(', 'paramwise_options'):
         assert part in complete and part not in said
     assert 'Epoch(train)' in complete
 
