@@ -7,7 +7,7 @@ def set_up() -> None:
     Called once, when this package is imported where MMEngine is installed.
     """
     from .mmengine import (
-        find_own_configs,
+        find_configs_by_path,
         format_configs_once,
         read_and_write_safely,
     )
@@ -17,5 +17,5 @@ def set_up() -> None:
     ignore_warnings()
     check_stack()
     read_and_write_safely()
-    find_own_configs()
+    find_configs_by_path()
     format_configs_once()
