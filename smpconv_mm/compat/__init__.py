@@ -1,5 +1,9 @@
 """What other packages' versions force on us, a file per package."""
 
+from .imports import after_import
+
+__all__ = ['after_import', 'set_up']
+
 
 def set_up() -> None:
     """Check the OpenMMLab packages, and mend how MMEngine reads checkpoints.

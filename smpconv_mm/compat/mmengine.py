@@ -208,6 +208,24 @@ def find_configs_by_path() -> None:
     Config._get_cfg_path = staticmethod(get_cfg_path)
 
 
+def index_folder() -> Path:
+    """Where ``model-index.yml``, ``configs`` and ``tools`` lie.
+
+    In the package when it is installed, beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: If the package was copied without them.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / '.mim', package.parent):
+        if (folder / 'model-index.yml').is_file():
+            return folder
+    raise FileNotFoundError(
+        f'{package} has no model-index.yml, neither in .mim nor beside it; install '
+        'the package with pip'
+    )
+
+
 def own_config(path: str) -> Path:
     """File of a config of this package, e.g. ``'smpconv/smpnet-tiny_4xb256_in1k.py'``.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
-import io
 from pathlib import Path
 
 import torch
@@ -23,8 +22,9 @@ from smpconv_mm.checkpoint import (
     save,
     shapes_of,
     state_dict_of,
+    to_bytes,
 )
-from smpconv_mm.compat.mmpretrain import index_folder
+from smpconv_mm.compat.mmengine import index_folder
 from smpconv_mm.datasets.transforms.sequence import pixel_permutation
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model
@@ -331,7 +331,7 @@ def publish_file(src: str | Path, dst: str | Path) -> Path:
     Args:
         src (str | Path): Checkpoint of a training.
         dst (str | Path): Name to write to; the first eight digits of the file's
-            SHA-256 are put before its suffix.
+            SHA-256 are put before its suffix, which is ``.pth`` or ``.safetensors``.
 
     Returns:
         Path: The file written; ``src`` stays as it is.
@@ -346,11 +346,12 @@ def publish_file(src: str | Path, dst: str | Path) -> Path:
             f'checkpoint {src} has no state_dict, only {list(checkpoint)[:5]}'
         )
     check_finite(state_dict_of(checkpoint), src)
-    file = io.BytesIO()
-    torch.save(dict(state_dict=state_dict, meta=checkpoint.get('meta', {})), file)
-    digits = hashlib.sha256(file.getvalue()).hexdigest()[:8]
     dst = Path(dst)
-    dst = dst.with_name(f'{dst.stem}-{digits}{dst.suffix or ".pth"}')
+    suffix = dst.suffix or '.pth'
+    published = dict(state_dict=state_dict, meta=checkpoint.get('meta', {}))
+    content = to_bytes(published, suffix)
+    digits = hashlib.sha256(content).hexdigest()[:8]
+    dst = dst.with_name(f'{dst.stem}-{digits}{suffix}')
     with atomic_path(dst) as temporary:
-        temporary.write_bytes(file.getvalue())
+        temporary.write_bytes(content)
     return dst

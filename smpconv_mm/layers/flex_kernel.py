@@ -127,8 +127,9 @@ class FlexKernel(CKKernel):
     The kernel is cropped to where the Gaussian exceeds ``crop_threshold``: on both
     sides alike, so that an odd number of taps stays odd, or before the earliest tap
     that is kept of a causal kernel. One tap at least is kept (two of an even number
-    in the middle). A Gaussian whose mean has left the kernel crops nothing, but one in
-    the future of a causal kernel leaves one tap.
+    in the middle); while it is the only one, at the mean, the width has no gradient, so
+    start with a ``mask_init`` that keeps more. A Gaussian whose mean has left the
+    kernel crops nothing, but one in the future of a causal kernel leaves one tap.
 
     Args:
         *args: Of :class:`CKKernel`, also by name. ``mu_range`` of a ``kernel_net``

@@ -179,6 +179,9 @@ class _MatrixTransforms(_Transforms):
             for n, k, before, after in self.sides
         )
 
+    def keeps_weight(self) -> bool:
+        return len(self.parts()) == 1
+
     def spectrum_shape(self) -> tuple[int, ...]:
         return 2 * prod(self.frequencies), self.batch, self.channels_in
 
