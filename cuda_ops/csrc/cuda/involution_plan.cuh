@@ -17,15 +17,6 @@ constexpr int kInvolutionWarps = 8;  // of a block, at most
 // Elements from row to row so that eight rows lie in different banks.
 inline int odd_pitch(int columns) { return round_up(columns, 16) + 8; }
 
-// Elements that one copy may take from rows of `width`.
-template <typename T>
-int copy_vector(int width, const T* data) {
-  const auto address = reinterpret_cast<uintptr_t>(data);
-  for (int vector = 8; vector > 1; vector /= 2)
-    if (width % vector == 0 && address % (vector * sizeof(T)) == 0) return vector;
-  return 1;
-}
-
 // The rest of a tile whose rows and columns are chosen.
 template <bool Transposed>
 void lay_out(const InvolutionShape& s, InvolutionPass pass, InvolutionTile* t) {

@@ -51,6 +51,33 @@ __device__ __forceinline__ T from_float(float value) {
   }
 }
 
+// Neighbours in memory that are copied at once.
+template <typename T, int Vector>
+struct alignas(sizeof(T) * Vector) Numbers {
+  T value[Vector];
+};
+
+// Elements, 16 bytes at most, that a copy may take from or to rows of `width`.
+template <typename T>
+int copy_vector(int width, const T* data) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  for (int vector = 16 / sizeof(T); vector > 1; vector /= 2)
+    if (width % vector == 0 && address % (vector * sizeof(T)) == 0) return vector;
+  return 1;
+}
+
+// Calls body(integral_constant) with the number of elements of a copy.
+template <typename T, typename F>
+__device__ __forceinline__ void with_vector(int vector, const F& body) {
+  if constexpr (sizeof(T) == 2)
+    if (vector == 8) return body(std::integral_constant<int, 8>());
+  switch (vector) {
+    case 4: return body(std::integral_constant<int, 4>());
+    case 2: return body(std::integral_constant<int, 2>());
+    default: return body(std::integral_constant<int, 1>());
+  }
+}
+
 // The value, of which the compiler does not know that it has it already: it is computed
 // again, instead of kept in registers meanwhile.
 __device__ __forceinline__ int again(int value) {
