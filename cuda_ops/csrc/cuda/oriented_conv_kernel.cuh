@@ -6,133 +6,6 @@
 
 namespace smpconv_mm {
 
-constexpr int kAtOnce = 4;  // vectors that a thread has under way to or from memory
-
-// The rows and columns of a map that go to or from shared memory.
-struct Window {
-  int first_row, last_row, first_column, last_column;
-  int origin, row_step, column_step, image_step;  // places in shared memory; (0, 0) first
-};
-
-// Calls value = first(index in the maps, place in shared memory) and then second(index,
-// place, value) for the vectors of the windows of some images, several at once.
-// Neighbouring threads get neighbours in the maps.
-template <int Vector, typename First, typename Second>
-__device__ __forceinline__ void for_vectors(const Window& w, const LineTile& t, int images,
-                                            int width, unsigned image_stride, First first,
-                                            Second second) {
-  const int rows = w.last_row - w.first_row, across = 1 << t.across;
-  if (rows <= 0) return;
-  // A thread goes by `step` rows, those of all images behind each other.
-  const int start = threadIdx.x >> t.across, step = blockDim.x >> t.across;
-  const int image = images > 1 ? start / rows : 0;
-  const int images_on = images > 1 ? step / rows : 0;
-  const int start_row = start - image * rows, rows_on = step - images_on * rows;
-  const unsigned from_on = images_on * image_stride + rows_on * width;
-  const unsigned from_carry = image_stride - rows * width;
-  const int place_on = images_on * w.image_step + rows_on * w.row_step;
-  const int place_carry = w.image_step - rows * w.row_step;
-  for (int x = w.first_column + threadIdx.x % across * Vector; x < w.last_column;
-       x += across * Vector) {
-    int row = start_row;
-    unsigned from = image * image_stride + (w.first_row + row) * width + x;
-    int place = w.origin + image * w.image_step + (w.first_row + row) * w.row_step +
-                x * w.column_step;
-    for (int left = rows * images - start; left > 0; left -= kAtOnce * step) {
-      unsigned at[kAtOnce];
-      int to[kAtOnce];
-      decltype(first(from, place)) value[kAtOnce];
-#pragma unroll
-      for (int e = 0; e < kAtOnce; ++e) {
-        at[e] = from, to[e] = place;
-        if (left > e * step) value[e] = first(from, place);
-        from += from_on, place += place_on, row += rows_on;
-        if (row >= rows) row -= rows, from += from_carry, place += place_carry;
-      }
-#pragma unroll
-      for (int e = 0; e < kAtOnce; ++e)
-        if (left > e * step) second(at[e], to[e], value[e]);
-    }
-  }
-}
-
-// Copies windows of maps to shared memory, at last after copy_wait().
-template <typename T>
-__device__ __forceinline__ void load_maps(float* to, const T* maps, const Window& w,
-                                          const LineTile& t, int images, int width,
-                                          unsigned image_stride) {
-  with_vector<T>(t.vector, [&](auto count) {
-    constexpr int kVector = decltype(count)::value, kFloats = smaller(kVector, 4);
-    if constexpr (SMPCONV_MM_HAS_MMA && std::is_same<T, float>::value) {
-      for_vectors<kVector>(w, t, images, width, image_stride,
-                           [=](unsigned from, int place) {
-                             copy_async<kVector * 4>(to + place, maps + from);
-                             return 0;
-                           },
-                           [](unsigned, int, int) {});
-    } else {
-      using Vector = Numbers<T, kVector>;
-      for_vectors<kVector>(
-          w, t, images, width, image_stride,
-          [=](unsigned from, int) { return *reinterpret_cast<const Vector*>(maps + from); },
-          [=](unsigned, int place, const Vector& vector) {
-            Numbers<float, kFloats> floats[kVector / kFloats];
-#pragma unroll
-            for (int e = 0; e < kVector; ++e)
-              floats[e / kFloats].value[e % kFloats] = to_float(vector.value[e]);
-#pragma unroll
-            for (int e = 0; e < kVector / kFloats; ++e)
-              reinterpret_cast<Numbers<float, kFloats>*>(to + place)[e] = floats[e];
-          });
-    }
-  });
-}
-
-// Copies windows of maps from shared memory.
-template <typename T>
-__device__ __forceinline__ void store_maps(T* maps, const float* from, const Window& w,
-                                           const LineTile& t, int images, int width,
-                                           unsigned image_stride) {
-  with_vector<T>(t.vector, [&](auto count) {
-    constexpr int kVector = decltype(count)::value, kFloats = smaller(kVector, 4);
-    for_vectors<kVector>(
-        w, t, images, width, image_stride,
-        [=](unsigned, int place) {
-          Numbers<float, kVector> floats;
-#pragma unroll
-          for (int e = 0; e < kVector; e += kFloats) {
-            const auto part =
-                *reinterpret_cast<const Numbers<float, kFloats>*>(from + place + e);
-#pragma unroll
-            for (int i = 0; i < kFloats; ++i) floats.value[e + i] = part.value[i];
-          }
-          return floats;
-        },
-        [=](unsigned to, int, const Numbers<float, kVector>& floats) {
-          Numbers<T, kVector> vector;
-          if constexpr (sizeof(T) == 2 && kVector > 1) {
-#pragma unroll
-            for (int e = 0; e < kVector; e += 2) {
-              Pair<T> pair;
-              pair.word = round_pair<T>(floats.value[e], floats.value[e + 1]);
-              vector.value[e] = pair.value[0], vector.value[e + 1] = pair.value[1];
-            }
-          } else {
-#pragma unroll
-            for (int e = 0; e < kVector; ++e)
-              vector.value[e] = from_float<T>(floats.value[e]);
-          }
-          *reinterpret_cast<Numbers<T, kVector>*>(maps + to) = vector;
-        });
-  });
-}
-
-__device__ __forceinline__ void fill_zero(float* from, float* to) {
-  for (float4* at = reinterpret_cast<float4*>(from) + threadIdx.x;
-       at < reinterpret_cast<float4*>(to); at += blockDim.x)
-    *at = float4{0.f, 0.f, 0.f, 0.f};
-}
-
 // What a block works on: a tile of a channel, of the images of some jobs.
 struct LineJob {
   int channel, top, left, rows, columns, tile, part;
@@ -165,11 +38,11 @@ __device__ __forceinline__ Window source_window(const Line& line, const LinePass
   Window w;
   w.first_row = first(top - line.row_reach);
   w.last_row = last(bottom + line.row_reach, s.source_height);
-  w.first_column = first(left - line.column_reach) & -t.vector;
+  w.first_column = first(left - line.column_reach) & -t.copies.vector;
   w.last_column = last(right + line.column_reach, s.source_width);
   w.origin = line.at.lead - top * line.at.pitch - left;
   w.row_step = s.spread * line.at.pitch, w.column_step = s.spread;
-  w.image_step = line.at.plane;
+  w.map_step = line.at.plane;
   return w;
 }
 
@@ -182,7 +55,7 @@ __device__ __forceinline__ Window target_window(const LineJob& job, int origin, 
 
 // Sums the outputs of a tile of the target for some images of a channel.
 template <typename T, int Length>
-__global__ void __launch_bounds__(kLineThreads, 2)
+__global__ void __launch_bounds__(kLineThreads, 3)
     oriented_conv_kernel(const T* source, const T* weight, const float* angle,
                          const T* bias, T* target, LinePass s, LineTile t) {
   SMPCONV_MM_SHARED(memory);
@@ -193,6 +66,7 @@ __global__ void __launch_bounds__(kLineThreads, 2)
   if (threadIdx.x < kWarpSize)
     make_line<Length>(line, angle[job.channel], weight + int64_t(job.channel) * s.taps, s,
                       t);
+  if (threadIdx.x == 0) line.source = source_window(line, s, t, job);
   fill_zero(maps, end);
   __syncthreads();
 
@@ -203,8 +77,8 @@ __global__ void __launch_bounds__(kLineThreads, 2)
   for (int turn = job.part; turn < t.jobs; turn += t.parts) {
     const int images = smaller(t.images, s.batch - turn * t.images);
     const int64_t first_map = int64_t(turn) * t.images * s.channels + job.channel;
-    load_maps(maps, source + first_map * source_plane, source_window(line, s, t, job), t,
-              images, s.source_width, unsigned(s.channels) * source_plane);
+    load_windows(maps, line.source, t.copies, source + first_map * source_plane, images,
+                 s.source_width, unsigned(s.channels) * source_plane);
     copy_commit();
     copy_wait();
     __syncthreads();
@@ -230,9 +104,9 @@ __global__ void __launch_bounds__(kLineThreads, 2)
         if (strip.inside >> i & 1) map[place + i * step] = sum[i];
     }
     __syncthreads();
-    store_maps(target + first_map * target_plane, maps,
-               target_window(job, line.at.lead, pitch, line.at.plane), t, images,
-               s.target_width, unsigned(s.channels) * target_plane);
+    store_windows(target + first_map * target_plane,
+                  target_window(job, line.at.lead, pitch, line.at.plane), t.copies, maps,
+                  images, s.target_width, unsigned(s.channels) * target_plane);
     __syncthreads();
     if (s.spread > 1) {  // zeros between the pixels of the source
       fill_zero(maps, end);
@@ -245,7 +119,7 @@ __global__ void __launch_bounds__(kLineThreads, 2)
 // target's shape): every block writes its share to
 // partial[block of the channel][channel][tap].
 template <typename T, int Length>
-__global__ void __launch_bounds__(kLineThreads, 2)
+__global__ void __launch_bounds__(kLineThreads, 3)
     oriented_weight_kernel(const T* input, const T* grad, const float* angle,
                            float* partial, LinePass s, LineTile t) {
   SMPCONV_MM_SHARED(memory);
@@ -256,6 +130,7 @@ __global__ void __launch_bounds__(kLineThreads, 2)
   const LineJob job = find_job(s, t);
   if (threadIdx.x < kWarpSize)
     make_line<Length>(line, angle[job.channel], static_cast<const T*>(nullptr), s, t);
+  if (threadIdx.x == 0) line.source = source_window(line, s, t, job);
   fill_zero(maps, reinterpret_cast<float*>(memory + t.shared));
   __syncthreads();
 
@@ -266,11 +141,11 @@ __global__ void __launch_bounds__(kLineThreads, 2)
   for (int turn = job.part; turn < t.jobs; turn += t.parts) {
     const int images = smaller(t.images, s.batch - turn * t.images);
     const int64_t first_map = int64_t(turn) * t.images * s.channels + job.channel;
-    load_maps(maps, input + first_map * source_plane, source_window(line, s, t, job), t,
-              images, s.source_width, unsigned(s.channels) * source_plane);
-    load_maps(grads, grad + first_map * target_plane,
-              target_window(job, 0, grad_pitch, grad_size), t, images, s.target_width,
-              unsigned(s.channels) * target_plane);
+    load_windows(maps, line.source, t.copies, input + first_map * source_plane, images,
+                 s.source_width, unsigned(s.channels) * source_plane);
+    load_windows(grads, target_window(job, 0, grad_pitch, grad_size), t.copies,
+                 grad + first_map * target_plane, images, s.target_width,
+                 unsigned(s.channels) * target_plane);
     copy_commit();
     copy_wait();
     __syncthreads();

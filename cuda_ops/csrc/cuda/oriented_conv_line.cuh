@@ -7,12 +7,12 @@
 // one pixel are added up before.
 #pragma once
 
-#include "primitives.cuh"
+#include "windows.cuh"
 
 namespace smpconv_mm {
 
 constexpr int kMostLineTaps = 63;
-constexpr int kLineThreads = 512;  // most of a block
+constexpr int kLineThreads = 288;  // most of a block
 
 // One pass: `target` is summed from `source` on a grid, whose place (y, x) is pixel
 // (y, x) / spread of the source, if that is whole, and on which target (p, q) is
@@ -27,7 +27,7 @@ struct LinePass {
 struct LineTile {
   int rows, columns, row_tiles, column_tiles;  // of the target
   int images, jobs, parts;  // of a job; of a channel's tile; blocks that share its jobs
-  int vector, across;       // numbers of a copy; logarithm of the threads along a row
+  Copies copies;
   int region, grad_region;  // floats of the maps of a job
   int threads, shared;
 };
@@ -51,6 +51,7 @@ struct alignas(16) Line {
   int row_step, column_step;  // between the outputs of a strip
   int row_reach, column_reach;
   LineLayout at;
+  Window source;  // what the outputs of a block need
   Run run[kMostLineTaps + 1];
   float value[kMostLineTaps + 1];  // of a pixel: its taps' sum, or their gradient
   int pixel[kMostLineTaps + 1];    // of a tap, or -1 if it never meets the map
@@ -83,12 +84,12 @@ __host__ __device__ inline LineLayout lay_out(const LinePass& s, const LineTile&
                                               int row_reach, int column_reach,
                                               int row_step, int column_step) {
   const bool along_rows = row_step == 0;  // a strip lies in a row
-  const int align = smaller(t.vector, 4);
+  const int align = smaller(t.copies.vector, 4);
   const int rows = smaller(larger(s.source_height, s.target_height),
                            (t.rows - 1) * s.stride + 1 + 2 * row_reach);
   const int columns =
       smaller(larger(s.source_width, s.target_width),
-              (t.columns - 1) * s.stride + 1 + 2 * (column_reach + t.vector - 1));
+              (t.columns - 1) * s.stride + 1 + 2 * (column_reach + t.copies.vector - 1));
   LineLayout at;
   at.lanes = along_rows ? t.rows : t.columns + (column_step != 0 ? Strip - 1 : 0);
   at.strips = ceil_div(along_rows ? t.columns : t.rows, Strip);
@@ -101,7 +102,7 @@ __host__ __device__ inline LineLayout lay_out(const LinePass& s, const LineTile&
   }
   at.plane = next_with_rest((rows + row_reach) * at.pitch,
                             along_rows ? t.rows * at.pitch : round_up(at.lanes, align), 32);
-  at.lead = round_up(row_reach * at.pitch + column_reach + Strip + t.vector, 4);
+  at.lead = round_up(row_reach * at.pitch + column_reach + Strip + t.copies.vector, 4);
   // Strips read beyond the tile.
   const int last_row = (round_up(t.rows, Strip) - 1) * s.stride + row_reach;
   const int last_column =
@@ -185,11 +186,10 @@ __device__ void make_line(Line& line, float angle, const T* weight, const LinePa
       line.value[pixel] = sum;
     }
     if (cut[e]) {
-      int length = 1;  // pixels to before the next cut
-      for (int next = tap + 1; next < s.taps && !(cuts >> next & 1); ++next)
-        length += pixels >> next & 1;
+      const uint64_t cuts_behind = cuts & ~(before << 1 | 1);
+      const uint64_t until = (cuts_behind & (0 - cuts_behind)) - 1;  // the next cut
       line.run[run].offset = line.row[tap] * at.pitch + line.column[tap];
-      line.run[run].length = length;
+      line.run[run].length = count_bits(pixels & until & ~before);
     }
   }
   if (lane == 0) {
@@ -203,7 +203,7 @@ __device__ void make_line(Line& line, float angle, const T* weight, const LinePa
 
 // From row to row of the gradient's tile in shared memory, chosen likewise.
 __host__ __device__ inline int gradient_pitch(const LineTile& t) {
-  const int align = smaller(t.vector, 4);
+  const int align = smaller(t.copies.vector, 4);
   return align * (ceil_div(t.columns, align) | 1);
 }
 

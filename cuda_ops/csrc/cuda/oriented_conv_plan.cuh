@@ -55,21 +55,21 @@ bool plan_lines(const LinePass& s, const Device& device, bool gradient, int vect
   const int64_t image = int64_t(s.channels) * larger(s.source_height, s.target_height) *
                         larger(s.source_width, s.target_width);
   if (image / s.channels >> 31) return false;  // as indices have 32 bits
-  t->vector = s.spread > 1 ? 1 : vector;
+  t->copies.vector = s.spread > 1 ? 1 : vector;
   for (int most = larger(1, 64 / s.stride); most > 0; most /= 2) {
     t->rows = tile_side(s.target_height, most, Length);
     t->columns = smaller(s.target_width,
-                         round_up(tile_side(s.target_width, most, Length), t->vector));
+                         round_up(tile_side(s.target_width, most, Length), t->copies.vector));
     t->row_tiles = ceil_div(s.target_height, t->rows);
     t->column_tiles = ceil_div(s.target_width, t->columns);
-    for (t->across = 0; t->across < 5 && t->vector << t->across < t->columns;) ++t->across;
+    t->copies = plan_copies(t->copies.vector, t->columns);
     const int tall = t->columns * ceil_div(t->rows, Length);
     const int slanted = (t->columns + Length - 1) * ceil_div(t->rows, Length);
     const int flat = t->rows * ceil_div(t->columns, Length);
     const int tasks = s.stride > 1 ? tall : larger(slanted, flat);
     if (tasks > kLineThreads) continue;
     // As many images as make a block of some warps, if there is room.
-    for (int images = larger(1, smaller(s.batch, 288 / tasks)); images > 0; --images) {
+    for (int images = larger(1, smaller(s.batch, kLineThreads / tasks)); images > 0; --images) {
       if (images > 1 && images * image >> 31) continue;
       t->jobs = ceil_div(s.batch, images);
       t->images = ceil_div(s.batch, t->jobs);
@@ -86,7 +86,8 @@ bool plan_lines(const LinePass& s, const Device& device, bool gradient, int vect
       t->shared = int(bytes);
       const int64_t tiles = int64_t(s.channels) * t->row_tiles * t->column_tiles;
       const int64_t wanted = (32 * int64_t(device.processors) + tiles - 1) / tiles;
-      const int parts = wanted < t->jobs ? int(wanted) : t->jobs;
+      const int most_parts = ceil_div(t->jobs, 3);  // as beginning takes a block time
+      const int parts = wanted < most_parts ? int(wanted) : most_parts;
       t->parts = ceil_div(t->jobs, ceil_div(t->jobs, parts));
       return true;
     }

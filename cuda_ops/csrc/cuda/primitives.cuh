@@ -113,6 +113,50 @@ __device__ __forceinline__ unsigned round_pair(float first, float second) {
 #endif
 }
 
+// The two numbers of a word.
+template <typename T>
+__device__ __forceinline__ void split_pair(unsigned word, float& first, float& second) {
+#if !defined(SMPCONV_MM_EMULATED)
+  if constexpr (std::is_same<T, __nv_bfloat16>::value) {
+    first = __uint_as_float(word << 16), second = __uint_as_float(word & 0xffff0000u);
+    return;
+  }
+#endif
+  Pair<T> pair;
+  pair.word = word;
+  first = to_float(pair.value[0]), second = to_float(pair.value[1]);
+}
+
+// `Vector` neighbours on their way through registers: 16-bit numbers as words.
+template <typename T, int Vector>
+using Packed = Numbers<
+    typename std::conditional<sizeof(T) == 2 && (Vector > 1), unsigned, T>::type,
+    sizeof(T) == 2 && (Vector > 1) ? Vector / 2 : Vector>;
+
+template <typename T, int Vector>
+__device__ __forceinline__ void unpack(float (&to)[Vector], const Packed<T, Vector>& from) {
+  if constexpr (sizeof(T) == 2 && Vector > 1) {
+#pragma unroll
+    for (int e = 0; e < Vector; e += 2) split_pair<T>(from.value[e / 2], to[e], to[e + 1]);
+  } else {
+#pragma unroll
+    for (int e = 0; e < Vector; ++e) to[e] = to_float(from.value[e]);
+  }
+}
+
+template <typename T, int Vector>
+__device__ __forceinline__ Packed<T, Vector> pack(const float (&from)[Vector]) {
+  Packed<T, Vector> to;
+  if constexpr (sizeof(T) == 2 && Vector > 1) {
+#pragma unroll
+    for (int e = 0; e < Vector; e += 2) to.value[e / 2] = round_pair<T>(from[e], from[e + 1]);
+  } else {
+#pragma unroll
+    for (int e = 0; e < Vector; ++e) to.value[e] = from_float<T>(from[e]);
+  }
+  return to;
+}
+
 // sum += a b for a (16 x 16), b (16 x 8), in the layout of mma.m16n8k16: lane
 // 4 g + t holds of `a` rows g, g + 8 and of `b` column g, of `sum` rows g, g + 8
 // and columns 2 t, 2 t + 1.
