@@ -97,9 +97,10 @@ bool plan_strips(const InvolutionShape& s, const Device& device, InvolutionPass 
   const int all = ceil_div(s.width, kStripOutputs);
   t->column_tiles = ceil_div(all, 16);
   t->strips = ceil_div(all, t->column_tiles);
-  t->row_tiles = ceil_div(s.height, smaller(s.height, kStripThreads / t->strips));
+  t->lanes = t->strips % 8 > 4 ? round_up(t->strips, 8) : t->strips;
+  t->row_tiles = ceil_div(s.height, smaller(s.height, kStripThreads / t->lanes));
   t->rows = ceil_div(s.height, t->row_tiles);
-  t->threads = round_up(t->rows * t->strips, kWarpSize);
+  t->threads = round_up(t->rows * t->lanes, kWarpSize);
   t->pitch = (t->strips - 1) * kStripOutputs + strip_reach<K>();
   t->vector = smaller(smaller(4, copy_vector(s.width, first)),
                       smaller(copy_vector(s.width, second), copy_vector(s.width, target)));

@@ -14,6 +14,7 @@ constexpr int kStripThreads = 128;
 
 struct StripTile {
   int rows, strips;  // of a block
+  int lanes;         // threads of a row: eight neighbours shall read from one
   int row_tiles, column_tiles, chunks;
   int pitch;       // of a row of the source in shared memory
   Copies copies;   // of the source
@@ -122,35 +123,39 @@ __global__ void __launch_bounds__(kStripThreads, 4)
   float* maps = reinterpret_cast<float*>(memory);
   const StripBlock b = strip_block(s, t);
   load_sources<K>(maps, source, b, s, t);
-  const int line = threadIdx.x / t.strips, strip = threadIdx.x % t.strips;
+  const int line = threadIdx.x / t.lanes, strip = threadIdx.x % t.lanes;
   const int row = b.top + line, column = b.left + strip * kStripOutputs;
-  if (line >= t.rows || row >= s.height || column >= s.width) return;
+  if (line >= t.rows || strip >= t.strips || row >= s.height || column >= s.width) return;
 
   const int64_t plane = int64_t(s.height) * s.width;
+  const int next = int(Transposed ? -plane : plane);  // from tap to tap
   const T* kernels = weight + (b.image * s.groups + b.group) * (K * K) * plane + column;
+  kernels += Transposed ? (K * K - 1) * plane + int64_t(row - K / 2) * s.width
+                        : int64_t(row) * s.width;
+  T* to = target + plane_of(s, b.image, b.group, b.member) * plane +
+          int64_t(row) * s.width + column;
+  const int size = (t.rows + K - 1) * t.pitch;
   const int count = smaller(kStripMembers, group_width(s) - b.member);
   float sum[kStripMembers][kStripOutputs] = {};
-  for (int u = 0; u < K; ++u) {
+  for (int u = 0; u < K; ++u, kernels += int64_t(K) * next + (Transposed ? s.width : 0)) {
     const int i = Transposed ? row - K / 2 + u : row;
     if (i < 0 || i >= s.height) continue;
     float w[K][kStripOutputs];
-    const T* from = kernels + int64_t(i) * s.width;
     with_vector<float>(t.vector, [&](auto vector) {
+      const T* tap = kernels;
+      const int step = again(next);  // no room for its multiples in registers
 #pragma unroll
-      for (int v = 0; v < K; ++v) {
-        const int tap = Transposed ? (K - 1 - u) * K + K - 1 - v : u * K + v;
-        load_strip<decltype(vector)::value>(w[v], from + tap * plane, column, s.width,
+      for (int v = 0; v < K; ++v, tap += step)
+        load_strip<decltype(vector)::value>(w[v], tap, column, s.width,
                                             Transposed ? v - K / 2 : 0);
-      }
     });
     const float* lines = maps + (line + u) * t.pitch + strip * kStripOutputs;
 #pragma unroll
-    for (int m = 0; m < kStripMembers; ++m) {
+    for (int m = 0; m < kStripMembers; ++m, lines += size) {
       if (m >= count) break;
       float x[strip_reach<K>()];
 #pragma unroll
-      for (int e = 0; e < strip_reach<K>(); e += 4)
-        load_four(x + e, lines + m * (t.rows + K - 1) * t.pitch + e);
+      for (int e = 0; e < strip_reach<K>(); e += 4) load_four(x + e, lines + e);
 #pragma unroll
       for (int v = 0; v < K; ++v)
 #pragma unroll
@@ -158,14 +163,11 @@ __global__ void __launch_bounds__(kStripThreads, 4)
           sum[m][e] += w[v][e] * x[strip_lead<K>() - K / 2 + v + e];
     }
   }
-  T* to = target + plane_of(s, b.image, b.group, b.member) * plane +
-          int64_t(row) * s.width + column;
   with_vector<float>(t.vector, [&](auto vector) {
 #pragma unroll
-    for (int m = 0; m < kStripMembers; ++m) {
+    for (int m = 0; m < kStripMembers; ++m, to += plane * (s.interleaved ? s.groups : 1)) {
       if (m >= count) break;
-      store_strip<decltype(vector)::value>(to + m * plane * (s.interleaved ? s.groups : 1),
-                                           sum[m], column, s.width);
+      store_strip<decltype(vector)::value>(to, sum[m], column, s.width);
     }
   });
 }
@@ -179,9 +181,9 @@ __global__ void __launch_bounds__(kStripThreads, 4)
   float* maps = reinterpret_cast<float*>(memory);
   const StripBlock b = strip_block(s, t);
   load_sources<K>(maps, input, b, s, t);
-  const int line = threadIdx.x / t.strips, strip = threadIdx.x % t.strips;
+  const int line = threadIdx.x / t.lanes, strip = threadIdx.x % t.lanes;
   const int row = b.top + line, column = b.left + strip * kStripOutputs;
-  if (line >= t.rows || row >= s.height || column >= s.width) return;
+  if (line >= t.rows || strip >= t.strips || row >= s.height || column >= s.width) return;
 
   const int64_t plane = int64_t(s.height) * s.width;
   const int64_t place = int64_t(row) * s.width + column;
@@ -189,11 +191,9 @@ __global__ void __launch_bounds__(kStripThreads, 4)
   float slope[kStripMembers][kStripOutputs] = {};
   with_vector<float>(t.vector, [&](auto vector) {
 #pragma unroll
-    for (int m = 0; m < kStripMembers; ++m) {
+    for (int m = 0; m < kStripMembers; ++m, slopes += plane * (s.interleaved ? s.groups : 1)) {
       if (m >= group_width(s)) break;
-      load_strip<decltype(vector)::value>(slope[m],
-                                          slopes + m * plane * (s.interleaved ? s.groups : 1),
-                                          column, s.width, 0);
+      load_strip<decltype(vector)::value>(slope[m], slopes, column, s.width, 0);
     }
   });
   T* to = target + (b.image * s.groups + b.group) * (K * K) * plane + place;
@@ -201,12 +201,11 @@ __global__ void __launch_bounds__(kStripThreads, 4)
     const float* lines = maps + (line + u) * t.pitch + strip * kStripOutputs;
     float sum[K][kStripOutputs] = {};
 #pragma unroll
-    for (int m = 0; m < kStripMembers; ++m) {
+    for (int m = 0; m < kStripMembers; ++m, lines += (t.rows + K - 1) * t.pitch) {
       if (m >= group_width(s)) break;
       float x[strip_reach<K>()];
 #pragma unroll
-      for (int e = 0; e < strip_reach<K>(); e += 4)
-        load_four(x + e, lines + m * (t.rows + K - 1) * t.pitch + e);
+      for (int e = 0; e < strip_reach<K>(); e += 4) load_four(x + e, lines + e);
 #pragma unroll
       for (int v = 0; v < K; ++v)
 #pragma unroll
@@ -215,9 +214,8 @@ __global__ void __launch_bounds__(kStripThreads, 4)
     }
     with_vector<float>(t.vector, [&](auto vector) {
 #pragma unroll
-      for (int v = 0; v < K; ++v)
-        store_strip<decltype(vector)::value>(to + (u * K + v) * plane, sum[v], column,
-                                             s.width);
+      for (int v = 0; v < K; ++v, to += plane)
+        store_strip<decltype(vector)::value>(to, sum[v], column, s.width);
     });
   }
 }
