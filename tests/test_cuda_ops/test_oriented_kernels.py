@@ -158,7 +158,7 @@ MISTAKES = [
     ('no barrier after loading', KERNEL,
      '«__syncthreads()»;\n    const bool working', 'void()'),
     ('no barrier before the outputs', KERNEL,
-     '«__syncthreads()»;\n    // The outputs take', 'void()'),
+     '«__syncthreads()»;\n    if (working) {', 'void()'),
     ('no barrier before storing', KERNEL,
      '«__syncthreads()»;\n    store_windows', 'void()'),
     ('no barrier before the next maps', KERNEL,

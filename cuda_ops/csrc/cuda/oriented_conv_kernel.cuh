@@ -6,9 +6,9 @@
 
 namespace smpconv_mm {
 
-// What a block works on: a tile of a channel, of the images of some jobs.
+// What a block works on: a tile of a channel of some images.
 struct LineJob {
-  int channel, top, left, rows, columns, tile, part;
+  int channel, top, left, rows, columns, first_image, last_image;
 };
 
 __device__ __forceinline__ LineJob find_job(const LinePass& s, const LineTile& t) {
@@ -16,12 +16,15 @@ __device__ __forceinline__ LineJob find_job(const LinePass& s, const LineTile& t
   LineJob job;
   job.channel = block % s.channels;
   block /= s.channels;
-  job.tile = block % (t.row_tiles * t.column_tiles);
-  job.part = block / (t.row_tiles * t.column_tiles);
-  job.left = job.tile % t.column_tiles * t.columns;
-  job.top = job.tile / t.column_tiles * t.rows;
+  job.left = block % t.column_tiles * t.columns;
+  block /= t.column_tiles;
+  job.top = block % t.row_tiles * t.rows;
+  block /= t.row_tiles;
   job.rows = smaller(t.rows, s.target_height - job.top);
   job.columns = smaller(t.columns, s.target_width - job.left);
+  const int share = ceil_div(s.batch, t.parts);
+  job.first_image = block * share;
+  job.last_image = smaller(s.batch, job.first_image + share);
   return job;
 }
 
@@ -46,11 +49,18 @@ __device__ __forceinline__ Window source_window(const Line& line, const LinePass
   return w;
 }
 
-// The tile of the target of a job, in shared memory from `origin` on.
-__device__ __forceinline__ Window target_window(const LineJob& job, int origin, int pitch,
-                                                int plane) {
+// Notes what a block loads in a turn; all turns have nearly as many images.
+__device__ __forceinline__ void plan_turns(Line& line, const LinePass& s, const LineTile& t,
+                                           const LineJob& job) {
+  const int images = job.last_image - job.first_image;
+  line.images = ceil_div(images, ceil_div(images, line.at.images));
+  line.source = source_window(line, s, t, job);
+}
+
+// The tile of the target of a job.
+__device__ __forceinline__ Window target_window(const LineJob& job, const Places& to) {
   return {job.top, job.top + job.rows, job.left, job.left + job.columns,
-          origin - job.top * pitch - job.left, pitch, 1, plane};
+          to.first - job.top * to.pitch - job.left, to.pitch, 1, to.plane};
 }
 
 // Sums the outputs of a tile of the target for some images of a channel.
@@ -66,47 +76,47 @@ __global__ void __launch_bounds__(kLineThreads, 3)
   if (threadIdx.x < kWarpSize)
     make_line<Length>(line, angle[job.channel], weight + int64_t(job.channel) * s.taps, s,
                       t);
-  if (threadIdx.x == 0) line.source = source_window(line, s, t, job);
+  if (threadIdx.x == 0) plan_turns(line, s, t, job);
   fill_zero(maps, end);
   __syncthreads();
 
-  const float shift = bias == nullptr ? 0.f : to_float(bias[job.channel]);
-  const Strip strip = find_strip<Length>(line, threadIdx.x, job.rows, job.columns);
+  // The outputs take the place of the maps.
+  const Places to{line.at.lead, line.at.plane, line.at.pitch};
+  const Strip strip =
+      find_strip<Length>(line, threadIdx.x, job.rows, job.columns, s.stride, to);
   const int source_plane = s.source_height * s.source_width;
   const int target_plane = s.target_height * s.target_width;
-  for (int turn = job.part; turn < t.jobs; turn += t.parts) {
-    const int images = smaller(t.images, s.batch - turn * t.images);
-    const int64_t first_map = int64_t(turn) * t.images * s.channels + job.channel;
+  for (int image = job.first_image; image < job.last_image; image += line.images) {
+    const int images = smaller(line.images, job.last_image - image);
+    const int64_t first_map = int64_t(image) * s.channels + job.channel;
     load_windows(maps, line.source, t.copies, source + first_map * source_plane, images,
                  s.source_width, unsigned(s.channels) * source_plane);
     copy_commit();
     copy_wait();
     __syncthreads();
     const bool working = strip.image < images;
-    const int pitch = line.at.pitch, step = line.row_step * pitch + line.column_step;
-    const int place = strip.row * pitch + strip.column;
-    float* const map = maps + line.at.lead + strip.image * line.at.plane;
+    const float shift = bias == nullptr ? 0.f : to_float(bias[job.channel]);
     float sum[Length];
 #pragma unroll
     for (int i = 0; i < Length; ++i) sum[i] = shift;
     if (working)
-      walk_line<Length>(line, map + place * s.stride, s.stride,
+      walk_line<Length>(line, maps + strip.from, s.stride,
                         [&](int pixel, auto inputs) {
                           const float value = line.value[pixel];
 #pragma unroll
                           for (int i = 0; i < Length; ++i) sum[i] += value * inputs(i);
                         });
     __syncthreads();
-    // The outputs take the place of the maps.
     if (working) {
+      const int step = line.row_step * line.at.pitch + line.column_step;
 #pragma unroll
       for (int i = 0; i < Length; ++i)
-        if (strip.inside >> i & 1) map[place + i * step] = sum[i];
+        if (strip.inside >> i & 1) maps[strip.to + i * step] = sum[i];
     }
     __syncthreads();
     store_windows(target + first_map * target_plane,
-                  target_window(job, line.at.lead, pitch, line.at.plane), t.copies, maps,
-                  images, s.target_width, unsigned(s.channels) * target_plane);
+                  target_window(job, {line.at.lead, line.at.plane, line.at.pitch}), t.copies,
+                  maps, images, s.target_width, unsigned(s.channels) * target_plane);
     __syncthreads();
     if (s.spread > 1) {  // zeros between the pixels of the source
       fill_zero(maps, end);
@@ -130,39 +140,36 @@ __global__ void __launch_bounds__(kLineThreads, 3)
   const LineJob job = find_job(s, t);
   if (threadIdx.x < kWarpSize)
     make_line<Length>(line, angle[job.channel], static_cast<const T*>(nullptr), s, t);
-  if (threadIdx.x == 0) line.source = source_window(line, s, t, job);
+  if (threadIdx.x == 0) plan_turns(line, s, t, job);
   fill_zero(maps, reinterpret_cast<float*>(memory + t.shared));
   __syncthreads();
 
-  const Strip strip = find_strip<Length>(line, threadIdx.x, job.rows, job.columns);
+  const Places to{0, t.rows * gradient_pitch(t), gradient_pitch(t)};
+  const Strip strip =
+      find_strip<Length>(line, threadIdx.x, job.rows, job.columns, s.stride, to);
   const int source_plane = s.source_height * s.source_width;
   const int target_plane = s.target_height * s.target_width;
-  const int grad_pitch = gradient_pitch(t), grad_size = t.rows * grad_pitch;
-  for (int turn = job.part; turn < t.jobs; turn += t.parts) {
-    const int images = smaller(t.images, s.batch - turn * t.images);
-    const int64_t first_map = int64_t(turn) * t.images * s.channels + job.channel;
+  for (int image = job.first_image; image < job.last_image; image += line.images) {
+    const int images = smaller(line.images, job.last_image - image);
+    const int64_t first_map = int64_t(image) * s.channels + job.channel;
     load_windows(maps, line.source, t.copies, input + first_map * source_plane, images,
                  s.source_width, unsigned(s.channels) * source_plane);
-    load_windows(grads, target_window(job, 0, grad_pitch, grad_size), t.copies,
+    load_windows(grads, target_window(job, to), t.copies,
                  grad + first_map * target_plane, images, s.target_width,
                  unsigned(s.channels) * target_plane);
     copy_commit();
     copy_wait();
     __syncthreads();
     if (strip.image < images) {
-      const float* const slope = grads + strip.image * grad_size +
-                                 strip.row * grad_pitch + strip.column;
-      const int slope_step = line.row_step * grad_pitch + line.column_step;
+      const int step = line.row_step * to.pitch + line.column_step;
       float g[Length];
 #pragma unroll
       for (int i = 0; i < Length; ++i)
-        g[i] = strip.inside >> i & 1 ? slope[i * slope_step] : 0.f;
+        g[i] = strip.inside >> i & 1 ? grads[strip.to + i * step] : 0.f;
       float* const mine = sums + threadIdx.x;
       const int threads = blockDim.x;
-      walk_line<Length>(line,
-                        maps + line.at.lead + strip.image * line.at.plane +
-                            (strip.row * line.at.pitch + strip.column) * s.stride,
-                        s.stride, [&](int pixel, auto inputs) {
+      walk_line<Length>(line, maps + strip.from, s.stride,
+                        [&](int pixel, auto inputs) {
                           float even = mine[pixel * threads], odd = 0.f;
 #pragma unroll
                           for (int i = 0; i < Length; i += 2) {
@@ -184,11 +191,9 @@ __global__ void __launch_bounds__(kLineThreads, 3)
     if (lane == 0) line.value[pixel] = sum;
   }
   __syncthreads();
-  const int64_t share = int64_t(job.part) * t.row_tiles * t.column_tiles + job.tile;
   for (int tap = threadIdx.x; tap < s.taps; tap += blockDim.x) {
     const int pixel = line.pixel[tap];
-    partial[(share * s.channels + job.channel) * s.taps + tap] =
-        pixel < 0 ? 0.f : line.value[pixel];
+    partial[int64_t(blockIdx.x) * s.taps + tap] = pixel < 0 ? 0.f : line.value[pixel];
   }
 }
 

@@ -26,9 +26,9 @@ struct LinePass {
 
 struct LineTile {
   int rows, columns, row_tiles, column_tiles;  // of the target
-  int images, jobs, parts;  // of a job; of a channel's tile; blocks that share its jobs
+  int images, parts;  // at once, at most; blocks that share the images of a channel's tile
   Copies copies;
-  int region, grad_region;  // floats of the maps of a job
+  int region, grad_region;  // floats of the maps in shared memory
   int threads, shared;
 };
 
@@ -43,7 +43,8 @@ struct LineLayout {
   int pitch, plane;   // floats of a row and of a map
   int lead;           // place of the tile's first row and column
   int lanes, strips;  // strips beside and behind each other
-  int floats;         // of all maps of a job
+  int images;         // that there are threads for
+  int floats;         // of their maps
 };
 
 struct alignas(16) Line {
@@ -51,7 +52,8 @@ struct alignas(16) Line {
   int row_step, column_step;  // between the outputs of a strip
   int row_reach, column_reach;
   LineLayout at;
-  Window source;  // what the outputs of a block need
+  int images;     // of a turn of the block
+  Window source;  // what their outputs need
   Run run[kMostLineTaps + 1];
   float value[kMostLineTaps + 1];  // of a pixel: its taps' sum, or their gradient
   int pixel[kMostLineTaps + 1];    // of a tap, or -1 if it never meets the map
@@ -93,6 +95,7 @@ __host__ __device__ inline LineLayout lay_out(const LinePass& s, const LineTile&
   LineLayout at;
   at.lanes = along_rows ? t.rows : t.columns + (column_step != 0 ? Strip - 1 : 0);
   at.strips = ceil_div(along_rows ? t.columns : t.rows, Strip);
+  at.images = smaller(t.images, t.threads / (at.lanes * at.strips));
   // Threads of a warp shall find their inputs in different banks.
   at.pitch = align * (ceil_div(columns + column_reach, align) | 1);
   if (!along_rows && at.strips > 1 && s.stride == 1) {
@@ -108,7 +111,7 @@ __host__ __device__ inline LineLayout lay_out(const LinePass& s, const LineTile&
   const int last_column =
       (larger(round_up(t.columns, Strip), at.lanes) - 1) * s.stride + column_reach;
   at.floats =
-      at.lead + (t.images - 1) * at.plane + last_row * at.pitch + last_column + 1;
+      at.lead + (at.images - 1) * at.plane + last_row * at.pitch + last_column + 1;
   return at;
 }
 
@@ -207,28 +210,36 @@ __host__ __device__ inline int gradient_pitch(const LineTile& t) {
   return align * (ceil_div(t.columns, align) | 1);
 }
 
-// A thread's strip in the target's tile of an image.
+// Maps in shared memory: where they begin, floats of a map and of a row.
+struct Places {
+  int first, plane, pitch;
+};
+
+// A thread's strip of outputs.
 struct Strip {
-  int image, row, column;  // of its first output
-  unsigned inside;         // bits of the outputs that lie in the tile
+  int image;
+  int from, to;     // place of the first in the source; of itself
+  unsigned inside;  // bits of the outputs that lie in the tile of the target
 };
 
 template <int Length>
 __device__ __forceinline__ Strip find_strip(const Line& line, int task, int rows,
-                                            int columns) {
+                                            int columns, int stride, const Places& to) {
   const int lanes = line.at.lanes, strips = line.at.strips;
   Strip strip{task / (lanes * strips), 0, 0, 0};
   task -= strip.image * lanes * strips;
+  int row, column;  // of the first output
   if (line.row_step == 0) {
-    strip.row = task / strips;
-    strip.column = task % strips * Length + (line.column_step < 0 ? Length - 1 : 0);
+    row = task / strips;
+    column = task % strips * Length + (line.column_step < 0 ? Length - 1 : 0);
   } else {
-    strip.row = task / lanes * Length + (line.row_step < 0 ? Length - 1 : 0);
-    strip.column = task % lanes - (line.column_step > 0 ? Length - 1 : 0);
+    row = task / lanes * Length + (line.row_step < 0 ? Length - 1 : 0);
+    column = task % lanes - (line.column_step > 0 ? Length - 1 : 0);
   }
-  for (int i = 0; i < Length; ++i) {
-    const int row = strip.row + i * line.row_step;
-    const int column = strip.column + i * line.column_step;
+  strip.from = line.at.lead + strip.image * line.at.plane +
+               (row * line.at.pitch + column) * stride;
+  strip.to = to.first + strip.image * to.plane + row * to.pitch + column;
+  for (int i = 0; i < Length; ++i, row += line.row_step, column += line.column_step) {
     const bool inside = row >= 0 && row < rows && column >= 0 && column < columns;
     strip.inside |= unsigned(inside) << i;
   }

@@ -68,14 +68,14 @@ bool plan_lines(const LinePass& s, const Device& device, bool gradient, int vect
     const int flat = t->rows * ceil_div(t->columns, Length);
     const int tasks = s.stride > 1 ? tall : larger(slanted, flat);
     if (tasks > kLineThreads) continue;
-    // As many images as make a block of some warps, if there is room.
-    for (int images = larger(1, smaller(s.batch, kLineThreads / tasks)); images > 0; --images) {
+    // As many images as there are threads for, if there is room.
+    for (int images = larger(1, smaller(s.batch, kLineThreads / smaller(tall, flat)));
+         images > 0; --images) {
       if (images > 1 && images * image >> 31) continue;
-      t->jobs = ceil_div(s.batch, images);
-      t->images = ceil_div(s.batch, t->jobs);
-      t->threads = round_up(tasks * t->images, kWarpSize);
+      t->images = images;
+      t->threads = round_up(smaller(kLineThreads, tasks * images), kWarpSize);
       t->region = most_floats<Length>(s, *t);
-      t->grad_region = gradient ? round_up(t->images * t->rows * gradient_pitch(*t), 4) : 0;
+      t->grad_region = gradient ? round_up(images * t->rows * gradient_pitch(*t), 4) : 0;
       const int64_t sums = gradient ? int64_t(s.taps) * t->threads : 0;
       const int64_t bytes =
           sizeof(Line) + 4 * (int64_t(t->region) + t->grad_region + sums);
@@ -84,11 +84,12 @@ bool plan_lines(const LinePass& s, const Device& device, bool gradient, int vect
                           device.shared_of_processor / blocks - (blocks > 1 ? kReserved : 0)))
         continue;
       t->shared = int(bytes);
+      // Three turns of a block, as its beginning takes time, but enough blocks.
       const int64_t tiles = int64_t(s.channels) * t->row_tiles * t->column_tiles;
       const int64_t wanted = (32 * int64_t(device.processors) + tiles - 1) / tiles;
-      const int most_parts = ceil_div(t->jobs, 3);  // as beginning takes a block time
-      const int parts = wanted < most_parts ? int(wanted) : most_parts;
-      t->parts = ceil_div(t->jobs, ceil_div(t->jobs, parts));
+      const int most_parts = ceil_div(ceil_div(s.batch, images), 3);
+      const int parts = wanted < most_parts ? larger(1, int(wanted)) : most_parts;
+      t->parts = ceil_div(s.batch, ceil_div(s.batch, parts));
       return true;
     }
   }

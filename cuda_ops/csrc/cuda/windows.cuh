@@ -5,7 +5,7 @@
 
 namespace smpconv_mm {
 
-constexpr int kAtOnce = 4;  // vectors that a thread has under way to or from memory
+constexpr int kAtOnce = 2;  // vectors that a thread has under way to or from memory
 
 // Rows and columns of maps, and where they lie in shared memory.
 struct Window {
@@ -35,7 +35,8 @@ __device__ __forceinline__ void for_vectors(const Window& w, int across, T* maps
                                             Second second) {
   const int rows = w.last_row - w.first_row;
   const int slots = blockDim.x >> across;  // rows of the block's threads
-  int map = 0, row = threadIdx.x >> across, outer = count;
+  const int thread = again(threadIdx.x);
+  int map = 0, row = thread >> across, outer = count;
   int left = rows - row, unit = slots;
   unsigned step = slots * width, skip = map_stride;
   int place_step = slots * w.row_step, place_skip = w.map_step;
@@ -45,7 +46,7 @@ __device__ __forceinline__ void for_vectors(const Window& w, int across, T* maps
     left = map < unit ? count - map : 0;
     step = unit * map_stride, place_step = unit * w.map_step;
   }
-  const int lane = threadIdx.x & ((1 << across) - 1);
+  const int lane = thread & ((1 << across) - 1);
   for (int x = w.first_column + lane * Vector; x < w.last_column; x += Vector << across) {
     T* from = maps + (map * map_stride + (w.first_row + row) * width + x);
     int place = w.origin + map * w.map_step + (w.first_row + row) * w.row_step +
