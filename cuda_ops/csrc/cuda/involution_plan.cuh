@@ -91,7 +91,7 @@ bool plan_strips(const InvolutionShape& s, const Device& device, InvolutionPass 
                  const T* first, const T* second, const T* target, StripTile* t) {
   t->chunks = ceil_div(group_width(s), kStripMembers);
   if (s.stride != 1 || s.dilation != 1 || s.clamp || s.padding != K / 2 ||
-      int64_t(s.height) * s.width * s.channels >> 31 ||
+      int64_t(s.height) * s.width * larger(s.channels, K * K) >> 31 ||
       (pass == InvolutionPass::kWeight && t->chunks > 1))
     return false;
   const int all = ceil_div(s.width, kStripOutputs);

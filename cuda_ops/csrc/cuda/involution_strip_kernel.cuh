@@ -70,6 +70,13 @@ __device__ __forceinline__ void store_strip(T* at, const float (&from)[kStripOut
   }
 }
 
+// The row of a block that a thread works on. Where it has four strips, eight neighbours
+// take two rows that lie in different banks.
+__device__ __forceinline__ int strip_line(const StripTile& t) {
+  const int line = threadIdx.x / t.lanes;
+  return t.lanes != 4 ? line : (line & ~3) | (line & 1) << 1 | (line >> 1 & 1);
+}
+
 struct StripBlock {
   int64_t image;
   int group, member, top, left;  // of targets
@@ -114,7 +121,6 @@ __device__ __forceinline__ void load_sources(float* to, const T* maps, const Str
 
 // With Transposed, the gradient of the input: the same sum with the taps turned round
 // and the weight taken where the source is instead of the target.
-// Without a number of blocks nvcc 13 spills for K 3.
 template <typename T, int K, bool Transposed>
 __global__ void __launch_bounds__(kStripThreads, 4)
     involution_strip_kernel(const T* source, const T* weight, T* target, InvolutionShape s,
@@ -123,7 +129,7 @@ __global__ void __launch_bounds__(kStripThreads, 4)
   float* maps = reinterpret_cast<float*>(memory);
   const StripBlock b = strip_block(s, t);
   load_sources<K>(maps, source, b, s, t);
-  const int line = threadIdx.x / t.lanes, strip = threadIdx.x % t.lanes;
+  const int line = strip_line(t), strip = threadIdx.x % t.lanes;
   const int row = b.top + line, column = b.left + strip * kStripOutputs;
   if (line >= t.rows || strip >= t.strips || row >= s.height || column >= s.width) return;
 
@@ -180,11 +186,10 @@ __global__ void __launch_bounds__(kStripThreads, 4)
   SMPCONV_MM_SHARED(memory);
   float* maps = reinterpret_cast<float*>(memory);
   const StripBlock b = strip_block(s, t);
-  load_sources<K>(maps, input, b, s, t);
-  const int line = threadIdx.x / t.lanes, strip = threadIdx.x % t.lanes;
+  const int line = strip_line(t), strip = threadIdx.x % t.lanes;
   const int row = b.top + line, column = b.left + strip * kStripOutputs;
-  if (line >= t.rows || strip >= t.strips || row >= s.height || column >= s.width) return;
-
+  const bool working =
+      line < t.rows && strip < t.strips && row < s.height && column < s.width;
   const int64_t plane = int64_t(s.height) * s.width;
   const int64_t place = int64_t(row) * s.width + column;
   const T* slopes = grad + plane_of(s, b.image, b.group, 0) * plane + place;
@@ -192,10 +197,12 @@ __global__ void __launch_bounds__(kStripThreads, 4)
   with_vector<float>(t.vector, [&](auto vector) {
 #pragma unroll
     for (int m = 0; m < kStripMembers; ++m, slopes += plane * (s.interleaved ? s.groups : 1)) {
-      if (m >= group_width(s)) break;
+      if (!working || m >= group_width(s)) break;
       load_strip<decltype(vector)::value>(slope[m], slopes, column, s.width, 0);
     }
   });
+  load_sources<K>(maps, input, b, s, t);
+  if (!working) return;
   T* to = target + (b.image * s.groups + b.group) * (K * K) * plane + place;
   for (int u = 0; u < K; ++u) {
     const float* lines = maps + (line + u) * t.pitch + strip * kStripOutputs;

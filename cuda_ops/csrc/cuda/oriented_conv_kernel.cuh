@@ -49,18 +49,15 @@ __device__ __forceinline__ Window source_window(const Line& line, const LinePass
   return w;
 }
 
-// Notes what a block loads in a turn; all turns have nearly as many images.
+// Notes what a block copies in a turn, where the targets lie at `to` in shared memory;
+// all turns have nearly as many images.
 __device__ __forceinline__ void plan_turns(Line& line, const LinePass& s, const LineTile& t,
-                                           const LineJob& job) {
+                                           const LineJob& job, const Places& to) {
   const int images = job.last_image - job.first_image;
   line.images = ceil_div(images, ceil_div(images, line.at.images));
   line.source = source_window(line, s, t, job);
-}
-
-// The tile of the target of a job.
-__device__ __forceinline__ Window target_window(const LineJob& job, const Places& to) {
-  return {job.top, job.top + job.rows, job.left, job.left + job.columns,
-          to.first - job.top * to.pitch - job.left, to.pitch, 1, to.plane};
+  line.target = {job.top, job.top + job.rows, job.left, job.left + job.columns,
+                 to.first - job.top * to.pitch - job.left, to.pitch, 1, to.plane};
 }
 
 // Sums the outputs of a tile of the target for some images of a channel.
@@ -76,14 +73,14 @@ __global__ void __launch_bounds__(kLineThreads, 3)
   if (threadIdx.x < kWarpSize)
     make_line<Length>(line, angle[job.channel], weight + int64_t(job.channel) * s.taps, s,
                       t);
-  if (threadIdx.x == 0) plan_turns(line, s, t, job);
+  if (threadIdx.x == 0)  // the outputs take the place of the maps
+    plan_turns(line, s, t, job, {line.at.lead, line.at.plane, line.at.pitch});
   fill_zero(maps, end);
   __syncthreads();
 
-  // The outputs take the place of the maps.
-  const Places to{line.at.lead, line.at.plane, line.at.pitch};
   const Strip strip =
-      find_strip<Length>(line, threadIdx.x, job.rows, job.columns, s.stride, to);
+      find_strip<Length>(line, threadIdx.x, job.rows, job.columns, s.stride,
+                         {line.at.lead, line.at.plane, line.at.pitch});
   const int source_plane = s.source_height * s.source_width;
   const int target_plane = s.target_height * s.target_width;
   for (int image = job.first_image; image < job.last_image; image += line.images) {
@@ -91,6 +88,9 @@ __global__ void __launch_bounds__(kLineThreads, 3)
     const int64_t first_map = int64_t(image) * s.channels + job.channel;
     load_windows(maps, line.source, t.copies, source + first_map * source_plane, images,
                  s.source_width, unsigned(s.channels) * source_plane);
+    const int more = smaller(images, job.last_image - image - images);
+    prefetch_maps(source + (first_map + int64_t(images) * s.channels) * source_plane, more,
+                  source_plane, unsigned(s.channels) * source_plane);
     copy_commit();
     copy_wait();
     __syncthreads();
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kLineThreads, 3)
 #pragma unroll
     for (int i = 0; i < Length; ++i) sum[i] = shift;
     if (working)
-      walk_line<Length>(line, maps + strip.from, s.stride,
+      walk_line<Length>(line, maps, strip.from, s.stride,
                         [&](int pixel, auto inputs) {
                           const float value = line.value[pixel];
 #pragma unroll
@@ -114,9 +114,8 @@ __global__ void __launch_bounds__(kLineThreads, 3)
         if (strip.inside >> i & 1) maps[strip.to + i * step] = sum[i];
     }
     __syncthreads();
-    store_windows(target + first_map * target_plane,
-                  target_window(job, {line.at.lead, line.at.plane, line.at.pitch}), t.copies,
-                  maps, images, s.target_width, unsigned(s.channels) * target_plane);
+    store_windows(target + first_map * target_plane, line.target, t.copies, maps, images,
+                  s.target_width, unsigned(s.channels) * target_plane);
     __syncthreads();
     if (s.spread > 1) {  // zeros between the pixels of the source
       fill_zero(maps, end);
@@ -140,11 +139,11 @@ __global__ void __launch_bounds__(kLineThreads, 3)
   const LineJob job = find_job(s, t);
   if (threadIdx.x < kWarpSize)
     make_line<Length>(line, angle[job.channel], static_cast<const T*>(nullptr), s, t);
-  if (threadIdx.x == 0) plan_turns(line, s, t, job);
+  const Places to{0, t.rows * gradient_pitch(t), gradient_pitch(t)};
+  if (threadIdx.x == 0) plan_turns(line, s, t, job, to);
   fill_zero(maps, reinterpret_cast<float*>(memory + t.shared));
   __syncthreads();
 
-  const Places to{0, t.rows * gradient_pitch(t), gradient_pitch(t)};
   const Strip strip =
       find_strip<Length>(line, threadIdx.x, job.rows, job.columns, s.stride, to);
   const int source_plane = s.source_height * s.source_width;
@@ -154,9 +153,14 @@ __global__ void __launch_bounds__(kLineThreads, 3)
     const int64_t first_map = int64_t(image) * s.channels + job.channel;
     load_windows(maps, line.source, t.copies, input + first_map * source_plane, images,
                  s.source_width, unsigned(s.channels) * source_plane);
-    load_windows(grads, target_window(job, to), t.copies,
-                 grad + first_map * target_plane, images, s.target_width,
-                 unsigned(s.channels) * target_plane);
+    load_windows(grads, line.target, t.copies, grad + first_map * target_plane, images,
+                 s.target_width, unsigned(s.channels) * target_plane);
+    const int more = smaller(images, job.last_image - image - images);
+    const int64_t next_map = first_map + int64_t(images) * s.channels;
+    prefetch_maps(input + next_map * source_plane, more, source_plane,
+                  unsigned(s.channels) * source_plane);
+    prefetch_maps(grad + next_map * target_plane, more, target_plane,
+                  unsigned(s.channels) * target_plane);
     copy_commit();
     copy_wait();
     __syncthreads();
@@ -168,7 +172,7 @@ __global__ void __launch_bounds__(kLineThreads, 3)
         g[i] = strip.inside >> i & 1 ? grads[strip.to + i * step] : 0.f;
       float* const mine = sums + threadIdx.x;
       const int threads = blockDim.x;
-      walk_line<Length>(line, maps + strip.from, s.stride,
+      walk_line<Length>(line, maps, strip.from, s.stride,
                         [&](int pixel, auto inputs) {
                           float even = mine[pixel * threads], odd = 0.f;
 #pragma unroll

@@ -52,8 +52,8 @@ struct alignas(16) Line {
   int row_step, column_step;  // between the outputs of a strip
   int row_reach, column_reach;
   LineLayout at;
-  int images;     // of a turn of the block
-  Window source;  // what their outputs need
+  int images;  // of a turn of the block
+  Window source, target;  // what their outputs need; the outputs or their gradients
   Run run[kMostLineTaps + 1];
   float value[kMostLineTaps + 1];  // of a pixel: its taps' sum, or their gradient
   int pixel[kMostLineTaps + 1];    // of a tap, or -1 if it never meets the map
@@ -247,23 +247,29 @@ __device__ __forceinline__ Strip find_strip(const Line& line, int task, int rows
 }
 
 // Calls body(pixel, inputs) for every pixel of the line, where inputs(i) is what output
-// i of the strip meets there; `at` is the centre of its first output.
+// i of the strip meets there; the centre of its first output is maps[from].
 template <int Length, typename Body>
-__device__ __forceinline__ void walk_line(const Line& line, const float* at, int stride,
-                                          Body body) {
-  const int step = line.row_step * line.at.pitch + line.column_step, apart = step * stride;
+__device__ __forceinline__ void walk_line(const Line& line, const float* maps, int from,
+                                          int stride, Body body) {
+  // Places in bytes: one instruction less for each.
+  constexpr int kBytes = sizeof(float);
+  const auto load = [&](int place) {
+    return *reinterpret_cast<const float*>(reinterpret_cast<const char*>(maps) + place);
+  };
+  const int step = (line.row_step * line.at.pitch + line.column_step) * kBytes;
+  const int apart = step * stride;
   int pixel = 0;
   for (int r = 0; r < line.runs; ++r) {
     const Run run = line.run[r];
-    const float* next = at + run.offset;
+    int next = (from + run.offset) * kBytes;
     float window[Length];
 #pragma unroll
-    for (int i = 0; i < Length - 1; ++i, next += apart) window[i] = *next;
-    for (int left = run.length; left > 0; left -= Length) {
+    for (int i = 0; i < Length - 1; ++i, next += apart) window[i] = load(next);
+    for (int left = again(run.length); left > 0; left -= Length) {
 #pragma unroll
       for (int turn = 0; turn < Length; ++turn) {
         if (turn == left) break;
-        window[(Length - 1 + turn) % Length] = *next;
+        window[(Length - 1 + turn) % Length] = load(next);
         next += step;
         body(pixel + turn, [&](int i) { return window[(i + turn) % Length]; });
       }

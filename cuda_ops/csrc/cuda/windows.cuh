@@ -127,6 +127,18 @@ __device__ __forceinline__ void store_windows(T* maps, const Window& w, Copies c
   });
 }
 
+// Brings whole maps to the second cache, while there is other work.
+template <typename T>
+__device__ __forceinline__ void prefetch_maps(const T* maps, int count, int plane,
+                                              unsigned map_stride) {
+  constexpr int kLine = 128 / sizeof(T);
+  const int lines = ceil_div(plane, kLine);
+  for (int i = again(threadIdx.x); i < count * lines; i += blockDim.x) {
+    const int map = i / lines;
+    prefetch(maps + (map * map_stride + (i - map * lines) * kLine));
+  }
+}
+
 __device__ __forceinline__ void fill_zero(float* from, float* to) {
   for (float4* at = reinterpret_cast<float4*>(from) + threadIdx.x;
        at < reinterpret_cast<float4*>(to); at += blockDim.x)
