@@ -1,4 +1,5 @@
-// Involution of 16-bit maps by tensor cores, sm_80 and newer.
+// Involution of 16-bit maps by tensor cores, sm_80 and newer, where there are no strips
+// (involution_strip_kernel.cuh).
 //
 // A row `y` of the input gives its share of row `i` of the output by a product,
 //

@@ -134,7 +134,7 @@ bool involution(const Launch& launch, const Device& device, const InvolutionShap
                 const T* first, const T* second, T* target) {
   constexpr bool kTransposed = Pass == InvolutionPass::kInput;
   const int64_t groups = int64_t(s.batch) * s.groups;
-  if (!device.settings.any()) {
+  if (!device.settings.any()) {  // which are of tensor cores
     bool done = false;
     if (s.kernel == 3)
       done = involution_strips<Pass, 3>(launch, device, s, first, second, target);

@@ -56,10 +56,10 @@ bool plan_lines(const LinePass& s, const Device& device, bool gradient, int vect
                         larger(s.source_width, s.target_width);
   if (image / s.channels >> 31) return false;  // as indices have 32 bits
   t->copies.vector = s.spread > 1 ? 1 : vector;
-  for (int most = larger(1, 64 / s.stride); most > 0; most /= 2) {
+  for (int most = larger(1, 64 / s.stride); most > 0; most -= most > 16 ? 8 : (most + 1) / 2) {
     t->rows = tile_side(s.target_height, most, Length);
-    t->columns = smaller(s.target_width,
-                         round_up(tile_side(s.target_width, most, Length), t->copies.vector));
+    t->columns = round_up(tile_side(s.target_width, most, Length), t->copies.vector);
+    t->columns = smaller(t->columns, s.target_width);
     t->row_tiles = ceil_div(s.target_height, t->rows);
     t->column_tiles = ceil_div(s.target_width, t->columns);
     t->copies = plan_copies(t->copies.vector, t->columns);
