@@ -48,8 +48,7 @@ def build(name, phase, data):
     dataset = cfg[f'{phase}_dataloader'].dataset
     assert dataset.data_root.startswith('data/')
     dataset.data_root = dataset.data_root.replace('data', str(data), 1)
-    # to serialise collects garbage, which takes most of the time
-    return DATASETS.build({**dataset, 'verify': False, 'serialize_data': False})
+    return DATASETS.build({**dataset, 'verify': False})
 
 
 @pytest.mark.parametrize('name', TASKS)

@@ -3,9 +3,6 @@ import real_formats
 
 from smpconv_mm.datasets import Pathfinder
 
-# to serialise collects garbage, which takes most of the time
-QUICK = dict(verify=False, serialize_data=False)
-
 
 def test_splits_and_labels(tmp_path):
     """Every image is in one split, with the label of its line."""
@@ -13,9 +10,9 @@ def test_splits_and_labels(tmp_path):
     labels = real_formats.write_pathfinder(root)
     seen = {}
     for split, number in (('train', 96), ('val', 12), ('test', 12)):
-        dataset = Pathfinder(str(root), split, **QUICK)
+        dataset = Pathfinder(str(root), split, verify=False)
         assert len(dataset) == number and dataset.split == split
-        again = Pathfinder(str(root), split, **QUICK)
+        again = Pathfinder(str(root), split, verify=False)
         for i in range(number):
             info = dataset.get_data_info(i)
             assert info['img_path'] == again.get_data_info(i)['img_path']
@@ -27,7 +24,7 @@ def test_splits_and_labels(tmp_path):
 def test_empty_image_of_the_release(tmp_path):
     root = tmp_path / 'curv_baseline'
     real_formats.write_pathfinder(root, 1, 180)
-    parts = [Pathfinder(str(root), s, **QUICK) for s in ('train', 'val', 'test')]
+    parts = [Pathfinder(str(root), s, verify=False) for s in ('train', 'val', 'test')]
     paths = [p.get_data_info(i)['img_path'] for p in parts for i in range(len(p))]
     assert len(paths) == 179 and not any('sample_172.png' in p for p in paths)
 

@@ -4,16 +4,13 @@ import torch
 
 from smpconv_mm.datasets import IMDB, ListOps
 
-# to serialise collects garbage, which takes most of the time
-QUICK = dict(verify=False, serialize_data=False)
-
 
 def test_listops(tmp_path):
     root = tmp_path / 'listops-1000'
     written = real_formats.write_listops(root)
     order = [*'0123456789]', '[MIN', '[MAX', '[MED', '[SM']
     for split, samples in written.items():
-        dataset = ListOps(str(root), split, **QUICK)
+        dataset = ListOps(str(root), split, verify=False)
         assert len(dataset) == len(samples)
         for i, (text, result) in enumerate(samples):
             info = dataset.get_data_info(i)
@@ -22,7 +19,7 @@ def test_listops(tmp_path):
             expected[0, 2048 - len(numbers) :] = torch.tensor(numbers)
             assert torch.equal(info['img'], expected)
             assert info['gt_label'] == result
-    short = ListOps(str(root), 'val', length=3, **QUICK).get_data_info(5)
+    short = ListOps(str(root), 'val', length=3, verify=False).get_data_info(5)
     assert short['img'][0, 0] == 13  # the first symbols: [MAX and two digits
     assert (short['img'][0, 1:] <= 10).all()
 
@@ -52,7 +49,7 @@ def test_imdb(tmp_path):
     with pytest.raises(ValueError, match='16 samples .* has 25000'):
         IMDB(str(tmp_path))
     for split in ('train', 'test'):
-        dataset = IMDB(str(tmp_path), split, **QUICK)
+        dataset = IMDB(str(tmp_path), split, verify=False)
         paths = [
             p for n in ('neg', 'pos') for p in sorted((tmp_path / split / n).iterdir())
         ]

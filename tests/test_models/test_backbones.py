@@ -90,6 +90,7 @@ SMALL = {
 # To be compiled, a block of each kind is enough.
 STAGES = dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1))
 SHALLOW = {
+    'CCNN': dict(channels=[8]),
     'DCLSConvNeXt': dict(arch=dict(channels=[8, 16], depths=[1, 1]), out_indices=-1),
     'OrientedConvNeXt': dict(
         arch=dict(channels=[8, 16], depths=[1, 1]), out_indices=-1
