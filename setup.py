@@ -60,6 +60,8 @@ def add_mim_files(package, link):
 
 class BuildPy(build_py):
     def run(self):
+        if not self.editable_mode:  # files of earlier builds would be packed, too
+            shutil.rmtree(Path(self.build_lib, 'smpconv_mm'), ignore_errors=True)
         super().run()
         if self.editable_mode:
             add_mim_files(ROOT / 'smpconv_mm', link=True)
@@ -191,6 +193,7 @@ setup(
     license='MIT',
     python_requires='>=3.9',
     packages=find_packages(include=['smpconv_mm', 'smpconv_mm.*']),
+    package_data={'smpconv_mm': ['ops/involution/*.cu']},
     # No OpenMMLab package: two sets of them share their import names.
     install_requires=read_requirements('runtime.txt'),
     extras_require={
@@ -210,6 +213,8 @@ setup(
         'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
         'tensorboard': ['tensorboard'],
         'safetensors': ['safetensors'],
+        'hub': ['huggingface_hub>=0.22', 'safetensors'],
+        'timm': ['timm>=1.0'],
         # 1.5.5 brings a second OpenCV along, which overwrites the first
         'cam': ['grad-cam<1.5.5'],
         'docs': read_requirements('docs.txt'),

@@ -48,7 +48,8 @@ def compile_kernels(source: Path, archs: list[str], target: Path) -> str:
     from torch.utils.cpp_extension import include_paths
 
     nvcc = shutil.which('nvcc') or '/usr/local/cuda/bin/nvcc'
-    command = [nvcc, '-c', str(source), '-o', str(target), '-std=c++17']
+    # host code is parsed, too, but no machine code made of it
+    command = [nvcc, '-fatbin', str(source), '-o', str(target), '-std=c++17']
     command += ['-O3', '-DUSE_CUDA', '-DTORCH_TARGET_VERSION=0x020a000000000000']
     command += ['--expt-relaxed-constexpr', '-Xptxas', '-v', '--threads', '0']
     command += [f'-I{path}' for path in include_paths()]
@@ -163,7 +164,7 @@ def check(sources: list[Path], archs: list[str]) -> list[dict]:
     rows = []
     for source in sources:
         with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder, 'kernels.o')
+            target = Path(folder, 'kernels.fatbin')
             found = parse(compile_kernels(source, archs, target))
             code = disassemble(target) if disassembler() else {}
         for row, name in zip(found, demangle([row['kernel'] for row in found])):
@@ -212,7 +213,7 @@ def shapes(rows: list[dict]) -> list[str]:
     return lines
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Print the tables; returns the number of kernels that spill."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -220,7 +221,7 @@ def main() -> int:
     parser.add_argument('files', nargs='*', type=Path, help='default: all of csrc/cuda')
     parser.add_argument('--arch', nargs='+', default=['75', '80', '90'])
     parser.add_argument('--shapes', action='store_true', help='needs --arch 90 or 90a')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows = check(args.files or sorted(CSRC.glob('cuda/*.cu')), args.arch)
     print('  sm  registers  shared  spills      products        copies  kernel')
     for row in sorted(rows, key=lambda row: (row['name'], row['arch'])):

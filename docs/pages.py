@@ -20,9 +20,11 @@ READMES = {
     'unireplknet': ROOT / 'configs/unireplknet/README.md',
     'involution': ROOT / 'configs/involution/README.md',
     'flexconv': ROOT / 'configs/flexconv/README.md',
+    'ccnn': ROOT / 'configs/ccnn/README.md',
     'detection': ROOT / 'configs/detection/README.md',
     'segmentation': ROOT / 'configs/segmentation/README.md',
     'cuda_ops': ROOT / 'cuda_ops/README.md',
+    'function_fitting': ROOT / 'projects/function_fitting/README.md',
 }
 _LINK = re.compile(r'(\]\()([^)\s]+)(\))')
 

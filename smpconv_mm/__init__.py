@@ -2,7 +2,8 @@
 
 Importing this package needs torch alone. Where MMEngine is installed the
 package's registries are made known to it, and its checkpoints become loadable
-with ``weights_only=True``.
+with ``weights_only=True``; and where timm is, its classifiers are known to
+``timm.create_model``.
 """
 
 import warnings
@@ -10,11 +11,19 @@ from importlib.util import find_spec
 
 from .version import __version__
 
+
+def _register_in_timm() -> None:
+    from .apis.timm_models import register
+
+    register()
+
+
 if find_spec('mmengine') is not None:
     try:
         from . import compat, registry  # noqa: F401
 
         compat.set_up()
+        compat.after_import('timm', _register_in_timm)
     except ImportError as error:
         warnings.warn(
             f'smpconv_mm: MMEngine is installed but cannot be imported ({error}); '

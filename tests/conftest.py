@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def pytest_collection_modifyitems(items):
     """Long files first."""
     places = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
+@pytest.fixture(autouse=True, scope='module')
+def long_lived():
+    """What was imported before a file's tests is not searched for garbage in them.
+
+    MMEngine collects garbage for every data set that it builds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

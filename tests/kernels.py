@@ -11,6 +11,11 @@ from smpconv_mm.registry import MODELS
 # Small arguments, axes and groupings of each kernel
 EVERY = (1, 2, 3), ('dense', 'grouped', 'depthwise')
 SMALL = {
+    'CCNNKernel': (
+        dict(kernel_net=dict(hidden_channels=8, omega_0=0.2), mask_init=0.4),
+        (1, 2, 3),
+        ('depthwise',),
+    ),
     'CKKernel': (
         dict(kernel_net=dict(type='SIREN', hidden_channels=8, omega_0=3.0)),
         *EVERY,

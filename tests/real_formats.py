@@ -137,6 +137,57 @@ def write_stl10(root, train=20, test=20):
     return written
 
 
+def write_pathfinder(root, files=3, lines=40):
+    """Text files of lines an image, and the images in two folders; returns labels."""
+    root, random = Path(root), np.random.RandomState(6)
+    (root / 'metadata').mkdir(parents=True)
+    labels = {}
+    for file in range(files):
+        folder = root / f'imgs/{file}'
+        folder.mkdir(parents=True)
+        text = []
+        for index in range(lines):
+            name = f'sample_{index}.png'
+            image = random.randint(0, 256, (32, 32)).astype(np.uint8)
+            Image.fromarray(image).save(folder / name)
+            label = int(random.randint(2))
+            text.append(f'imgs/{file} {name} {index} {label} 1.8 6 2 1.5 4.0 1 1 3')
+            labels[f'imgs/{file}/{name}'] = label
+        (root / f'metadata/{file}.npy').write_text('\n'.join(text) + '\n')
+    return labels
+
+
+def write_listops(root, number=12):
+    """Three files of expressions with their results; returns them by split."""
+    root, random = Path(root), np.random.RandomState(7)
+    root.mkdir(parents=True)
+    written = {}
+    for split in ('train', 'val', 'test'):
+        samples = []
+        for index in range(number):
+            one, two = random.randint(0, 10, (2, 1 + index)).tolist()
+            inner = ' '.join(map(str, two))
+            outer = ' '.join(map(str, one))
+            expression = f'( ( [MAX {outer} ) [MIN {inner} ] ) ]'
+            samples.append((expression, max(*one, min(two))))
+        lines = ['Source\tTarget', *(f'{text}\t{result}' for text, result in samples)]
+        (root / f'basic_{split}.tsv').write_text('\n'.join(lines) + '\n')
+        written[split] = samples
+    return written
+
+
+def write_imdb(root, number=8):
+    """Reviews of different lengths in the folders of the archive."""
+    for split in ('train', 'test'):
+        for label in ('neg', 'pos'):
+            folder = Path(root) / split / label
+            folder.mkdir(parents=True)
+            for index in range(number):
+                text = f'{split} {label} né {index}<br />' * (1 + 40 * index)
+                path = folder / f'{index}_{1 + index % 10}.txt'
+                path.write_text(text, encoding='utf-8')
+
+
 def write_imagenet32(root, classes=1000, number=1):
     """A folder of PNG files a class, for both splits."""
     random = np.random.RandomState(5)
@@ -214,9 +265,13 @@ def write_all(folder):
     folder = Path(folder)
     write_mnist(folder / 'mnist')
     write_cifar(folder / 'cifar10')
+    write_cifar(folder / 'cifar100', 100)
     write_char_trajectories(folder / 'CharacterTrajectories')
     write_speech_commands(folder / 'speech_commands_v0.02')
     write_stl10(folder / 'stl10_binary')
+    write_pathfinder(folder / 'lra_release/pathfinder32/curv_contour_length_14')
+    write_listops(folder / 'lra_release/listops-1000')
+    write_imdb(folder / 'aclImdb')
     write_imagenet32(folder / 'imagenet32')
 
 

@@ -160,11 +160,42 @@ def test_safetensors(tmp_path):
         ckpt.load(path)
 
 
+def test_safetensors_are_written(tmp_path):
+    """Weights and meta come back; shared and transposed tensors are written, too."""
+    pytest.importorskip('safetensors')
+    weight = torch.randn(2, 3)
+    state_dict = dict(
+        a=weight, b=weight, c=weight.T, d=weight.half(), n=torch.tensor(3)
+    )
+    meta = dict(
+        epoch=2,
+        deploy=True,
+        dataset_meta=dict(classes=('x', 'y'), palette=np.arange(3), n=np.int64(4)),
+    )
+    path = tmp_path / 'a.safetensors'
+    ckpt.save(dict(state_dict=state_dict, meta=meta, optimizer={}), path)
+    read = ckpt.load(path)
+    assert set(read) == {'state_dict', 'meta'} and ckpt.in_deploy_form(read)
+    assert read['meta']['dataset_meta'] == dict(
+        classes=['x', 'y'], palette=[0, 1, 2], n=4
+    )
+    for key, value in state_dict.items():
+        assert torch.equal(read['state_dict'][key], value)
+        assert read['state_dict'][key].dtype == value.dtype
+    ckpt.save(dict(state_dict=state_dict), path)
+    assert ckpt.load(path)['meta'] == {}
+    with pytest.raises(CheckpointError, match='set is not a plain value'):
+        ckpt.save(dict(state_dict=state_dict, meta=dict(a={1})), path)
+    assert [p.name for p in tmp_path.iterdir()] == ['a.safetensors']
+
+
 def test_safetensors_without_the_package(tmp_path, monkeypatch):
     (tmp_path / 'a.safetensors').write_bytes(b'')
     monkeypatch.setattr(ckpt.files, 'find_spec', lambda name: None)
     with pytest.raises(CheckpointError, match=r'smpconv_mm\[safetensors'):
         ckpt.load(tmp_path / 'a.safetensors')
+    with pytest.raises(CheckpointError, match=r'smpconv_mm\[safetensors'):
+        ckpt.save(dict(state_dict={}), tmp_path / 'b.safetensors')
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,11 @@ def budget(text: str) -> float:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('configs', nargs='+', help='config files')
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        help='config files, mmpretrain::FOLDER/NAME.py, or after the first timm::NAME',
+    )
     parser.add_argument(
         '--kernels', help='some of dense,smp,ck,flex,oriented,dcls', default=''
     )
@@ -61,99 +65,35 @@ def main(argv: list[str] | None = None) -> None:
     from rich.progress import Progress
     from rich.table import Table
 
-    from smpconv_mm.apis import ablation, comparison
-    from smpconv_mm.apis.benchmark import environment
-    from smpconv_mm.apis.report import write_report
+    from smpconv_mm.apis.comparison import cells, compare, headings
+    from smpconv_mm.apis.contenders import contenders_of
     from smpconv_mm.engine.config import parse_options
     from smpconv_mm.errors import plain_errors
-    from smpconv_mm.visualization import (
-        draw_kernels_of,
-        draw_learning,
-        draw_tradeoffs,
-        erf,
-        save_figure,
-    )
 
-    work_dir = Path(args.work_dir)
     console = Console()
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     with plain_errors(), Progress(console=console) as progress:
-        configs = comparison.contenders_of(
+        configs = contenders_of(
             args.configs,
             args.kernels,
             parse_options(args.cfg_options or ()),
             args.data,
-            work_dir,
+            args.work_dir,
         )
-        work_dir.mkdir(parents=True, exist_ok=True)
-        if args.budget:
-            trial = progress.add_task('time an epoch', total=len(configs))
-            epochs = comparison.fit_budget(
-                configs,
-                args.seeds,
-                args.budget,
-                work_dir,
-                lambda name: progress.advance(trial),
-            )
-            progress.update(trial, completed=len(configs))
-            console.print(f'each training has {epochs} epochs')
-        total = len(configs) * args.seeds
-        whole = progress.add_task('train', total=total)
-        now = progress.add_task('', total=None)
-
-        def report(name: str, seed: int, done: int, epochs: int) -> None:
-            text = f'{name}, seed {seed}'
-            progress.update(now, description=text, completed=done, total=epochs)
-
-        runs = []
-        for run in ablation.train_all(configs, range(args.seeds), work_dir, report):
-            runs.append(run)
-            progress.advance(whole)
-        progress.update(now, description='measure', completed=0, total=1 + len(configs))
-        metric, results, models, fields = comparison.measure_all(
+        metric, results = compare(
             configs,
-            runs,
-            work_dir,
+            args.work_dir,
+            args.seeds,
+            args.budget,
             args.metric,
-            device,
-            lambda what: progress.advance(now),
+            'cuda' if torch.cuda.is_available() else 'cpu',
+            progress,
         )
-        progress.update(now, completed=1 + len(configs))
-        comparison.write_results(metric, results, work_dir, device)
-        rows = [vars(result) for result in results]
-        figures = {
-            f'{metric} against cost': draw_tradeoffs(rows, metric),
-            'Learning curves': draw_learning(rows, metric),
-            'Kernels of the first layer': draw_kernels_of(models),
-            'Receptive fields': erf.draw_fields(fields) if fields else None,
-        }
-        names = ('tradeoffs', 'learning', 'kernels', 'fields')
-        pictures = {
-            title: save_figure(figure, work_dir / f'{name}.png')
-            for name, (title, figure) in zip(names, figures.items())
-            if figure is not None
-        }
-        headings = [metric if h == 'metric' else h for h in comparison.HEADINGS]
-        cells = [comparison.cells(result) for result in results]
-        write_report(
-            work_dir / 'report.html',
-            f'Comparison of {", ".join(configs)}',
-            [
-                f'{args.seeds} trainings of each contender. Means and deviations over '
-                'seeds; differences to the first contender are of pairs with the same '
-                'seed, with their standard error.',
-            ],
-            headings,
-            cells,
-            pictures,
-            environment(device),
-        )
-    table = Table(*headings)
-    for row in cells:
-        table.add_row(*row)
+    table = Table(*headings(metric))
+    for result in results:
+        table.add_row(*cells(result))
     # all columns, also where they do not fit the window
     Console(width=Console(width=1000).measure(table).maximum).print(table)
-    console.print(f'written to {work_dir}/report.html, compare.md and compare.json')
+    console.print(f'written to {args.work_dir}/report.html, compare.md, compare.json')
 
 
 if __name__ == '__main__':

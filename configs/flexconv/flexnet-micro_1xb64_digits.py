@@ -1,7 +1,7 @@
 # Runs anywhere: real handwritten digits, minutes on two CPU cores.
 _base_ = [
     '../_base_/models/flexnet-7.py',
-    '../_base_/datasets/digits_32.py',
+    '../_base_/datasets/digits_16.py',
     '../_base_/schedules/flex_adam_350e.py',
     '../_base_/default_runtime.py',
 ]
@@ -17,13 +17,6 @@ model = dict(
     ),
     head=dict(in_channels=24),
 )
-
-_base_.resize.scale = 16
-train_dataloader = dict(
-    dataset=dict(pipeline=[_base_.resize, *_base_.train_pipeline[1:]])
-)
-val_dataloader = dict(dataset=dict(pipeline=[_base_.resize, *_base_.test_pipeline[1:]]))
-test_dataloader = val_dataloader
 
 max_epochs = 30
 _base_.param_scheduler[0].end = 3

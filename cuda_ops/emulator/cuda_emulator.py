@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
+
+from filelock import FileLock
 
 EMULATOR = Path(__file__).resolve().parent
 CSRC = EMULATOR.parent / 'csrc' / 'cuda'
+CACHE = EMULATOR.parents[1] / 'build' / 'emulator'
 COMPILER = shutil.which(os.environ.get('CXX', 'c++'))
 TYPES = {'float32': 0, 'float16': 1, 'bfloat16': 2}
 
@@ -71,6 +74,23 @@ def compile_cpp(source, target, *arguments, sources=CSRC):
         raise RuntimeError(f'{source} does not compile:\n{done.stderr}')
 
 
+def library(name, sources=CSRC, *arguments):
+    """Path of an operator's compiled driver; what was compiled before is kept."""
+    files = [EMULATOR / f'{name}.cpp', *sorted(EMULATOR.glob('*.h'))]
+    files += sorted(Path(sources).glob('*.cuh'))
+    text = [os.path.realpath(COMPILER), *arguments, *map(Path.read_text, files)]
+    key = hashlib.sha256(repr(text).encode()).hexdigest()[:16]
+    target = CACHE / f'{name}-{key}.so'
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix('.lock')):
+        if not target.exists():
+            part = target.with_suffix('.part')
+            options = ('-shared', '-fPIC', *arguments)
+            compile_cpp(files[0], part, *options, sources=sources)
+            part.replace(target)
+    return target
+
+
 class Driver:
     """The compiled driver of an operator.
 
@@ -82,17 +102,7 @@ class Driver:
     """
 
     def __init__(self, name, sources=CSRC, *arguments):
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder, 'driver.so')
-            compile_cpp(
-                EMULATOR / f'{name}.cpp',
-                target,
-                '-shared',
-                '-fPIC',
-                *arguments,
-                sources=sources,
-            )
-            self.library = ctypes.CDLL(str(target))
+        self.library = ctypes.CDLL(str(library(name, sources, *arguments)))
 
     def call(self, function, device, shape, dtype, pointers):
         """Call a function of the driver.

@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from smpconv_mm import ops
 from smpconv_mm.checkpoint import atomic_path
 from smpconv_mm.errors import UsageError
-from smpconv_mm.layers import MLP, SIREN, FourierNet, GaborNet, MAGNet, SMPKernel
+from smpconv_mm.layers import (
+    MLP,
+    NSIREN,
+    SIREN,
+    FourierNet,
+    GaborNet,
+    MAGNet,
+    SMPKernel,
+)
 
 
 class PointField(nn.Module):
@@ -79,8 +87,9 @@ class CoordinateNet(nn.Module):
         size (Sequence[int]): Places per axis where it is evaluated.
         parameters (int): As many as a width gets nearest to.
         kind (str): ``'relu'``, an MLP; ``'siren'`` (Sitzmann et al., NeurIPS 2020:
-            sines of frequency 30); ``'features'`` (Tancik et al., NeurIPS 2020: an MLP
-            after fixed random sines and cosines), of three hidden layers each. Or a
+            sines of frequency 30); ``'nsiren'``, the same with phases that are not
+            multiplied; ``'features'`` (Tancik et al., NeurIPS 2020: an MLP after fixed
+            random sines and cosines), of three hidden layers each. Or a
             multiplicative network with three products: ``'fourier'``, ``'gabor'``
             (Fathony et al., ICLR 2021) or ``'magnet'`` (FlexConv, ICLR 2022).
     """
@@ -117,6 +126,7 @@ class CoordinateNet(nn.Module):
 _NETS = {
     'relu': (MLP, dict(num_layers=4, norm_cfg=None)),
     'siren': (SIREN, dict(num_layers=4, omega_0=30.0)),
+    'nsiren': (NSIREN, dict(num_layers=4, omega_0=30.0)),
     'features': (MLP, dict(num_layers=4, norm_cfg=None)),
     'fourier': (FourierNet, dict(num_layers=3, input_scale=256.0)),
     'gabor': (GaborNet, dict(num_layers=3, input_scale=256.0)),
@@ -127,7 +137,7 @@ _NETS = {
 def _parameters(kind: str, ndim: int, width: int) -> int:
     """Parameters of a network of this width."""
     hidden, output = width * width + width, width + 1
-    if kind in ('relu', 'siren', 'features'):
+    if kind in ('relu', 'siren', 'nsiren', 'features'):
         inputs = 2 * width if kind == 'features' else ndim
         return inputs * width + width + 2 * hidden + output
     gaussian = {'fourier': 0, 'gabor': ndim + 1, 'magnet': 2 * ndim}[kind]
@@ -155,6 +165,7 @@ METHODS = {
         for kind, title, rate in [
             ('relu', 'ReLU MLP', 3e-2),
             ('siren', 'SIREN', 3e-3),
+            ('nsiren', 'NSIREN', 3e-3),
             ('features', 'Fourier features', 3e-2),
             ('fourier', 'FourierNet', 1e-2),
             ('gabor', 'GaborNet', 1e-2),

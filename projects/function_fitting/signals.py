@@ -88,12 +88,33 @@ def _teeth() -> Tensor:
     return torch.maximum(odd[:, None], odd)
 
 
+def _gaussian() -> Tensor:
+    """A Gaussian of a standard deviation of 0.33."""
+    x = torch.linspace(-1, 1, _KERNEL_SIDE)
+    return torch.exp(-(x[:, None] ** 2 + x**2) / (2 * 0.33**2))
+
+
+def _rings() -> Tensor:
+    """Rings that grow narrower outwards, eight from the middle to a corner."""
+    x = torch.linspace(-1, 1, _KERNEL_SIDE)
+    return (8 * torch.pi * (x[:, None] ** 2 + x**2)).sin()
+
+
+def _checker() -> Tensor:
+    """Four squares of zeros and ones."""
+    right = torch.arange(_KERNEL_SIDE) > _KERNEL_SIDE // 2
+    return (right[:, None] ^ right).float()
+
+
 # What kernels should be able to be (FlexConv, ICLR 2022, appendix)
 KERNELS: dict[str, Callable[[], Tensor]] = {
+    'gaussian': _gaussian,
     'gabor-1': partial(_gabor, 1),
     'gabor-4': partial(_gabor, 4),
     'gabor-16': partial(_gabor, 16),
     'gabor-64': partial(_gabor, 64),
+    'rings': _rings,
+    'checker': _checker,
     'random': _random,
     'teeth': _teeth,
 }

@@ -3,114 +3,124 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import mean, median, stdev
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import find_latest_checkpoint
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from smpconv_mm.checkpoint import atomic_path
-from smpconv_mm.compat.mmpretrain import index_folder
-from smpconv_mm.engine.config import check_data, load_config
-from smpconv_mm.engine.own_images import use_images
 from smpconv_mm.engine.runner import build_model, build_runner
 from smpconv_mm.errors import UsageError
-from smpconv_mm.registry import MODELS
-from smpconv_mm.visualization import erf, read_scalars
+from smpconv_mm.visualization import (
+    draw_kernels_of,
+    draw_learning,
+    draw_tradeoffs,
+    erf,
+    read_scalars,
+    save_figure,
+)
 
 from . import complexity
-from .ablation import Run, compare
+from .ablation import Run, train_all
+from .ablation import compare as compare_runs
 from .benchmark import environment
 from .inputs import images_for, input_size
 from .network_benchmark import Contender
 from .network_benchmark import compare as compare_speed
-
-KERNELS = dict(
-    dense='DenseKernel',
-    smp='SMPKernel',
-    ck='CKKernel',
-    flex='FlexKernel',
-    oriented='OrientedKernel',
-    dcls='DCLSKernel',
-)
-"""Names of kernels for the command line, and their registered classes."""
-
-# rules of the optimiser for the parameters of a kernel: a base config and its variable
-_RULES = dict(smp='smp_rules', flex='flex_rules', dcls='dcls_rules')
+from .report import write_report
 
 
-def contenders_of(
-    configs: Sequence[str],
-    kernels: Sequence[str] = (),
-    options: dict | None = None,
-    data: str | None = None,
-    work_dir: str | Path = '.',
-) -> dict[str, Config]:
-    """The configs that are compared, by name.
+def compare(
+    configs: Mapping[str, Config],
+    work_dir: str | Path,
+    seeds: int = 3,
+    budget: float | None = None,
+    metric: str | None = None,
+    device: str = 'cpu',
+    progress: Progress | None = None,
+) -> tuple[str, list[Result]]:
+    """Train contenders on the same data, measure them, and write tables and figures.
+
+    Finished trainings are not repeated; interrupted ones go on where they stopped.
 
     Args:
-        configs (Sequence[str]): Config files, or ``'package::folder/name.py'``.
-        kernels (Sequence[str]): Keys of :data:`KERNELS`; each is put into the backbone
-            of every config. Defaults to (): the configs as they are.
-        options (dict, optional): Changes to all configs.
-        data (str, optional): Folder of images, see
-            ``smpconv_mm.engine.own_images.use_images``.
-        work_dir (str | Path): Where lists of the images are written.
+        configs (Mapping[str, Config]): By name, of :func:`~.contenders.contenders_of`;
+            changed in place by a budget.
+        work_dir (str | Path): For ``compare.json``, ``compare.md``, ``report.html``,
+            figures, and a folder for each contender.
+        seeds (int): Trainings of each. Defaults to 3.
+        budget (float, optional): Seconds for all trainings, see :func:`fit_budget`.
+            Defaults to None: the schedules of the configs.
+        metric (str, optional): Defaults to None: the first one that is measured.
+        device (str): For latencies. Defaults to ``'cpu'``.
+        progress (Progress, optional): A display of rich. Defaults to None.
 
-    Raises:
-        UsageError: If there are fewer than two contenders, a kernel is unknown, or a
-            backbone does not take kernels.
+    Returns:
+        tuple[str, list[Result]]: The metric, and a result for each contender.
     """
-    unknown = [name for name in kernels if name not in KERNELS]
-    if unknown:
-        raise UsageError(f'kernels {unknown} are unknown; there are {list(KERNELS)}')
-    found: dict[str, Config] = {}
-    for path in configs:
-        cfg = load_config(path, options)
-        cfg.work_dir = str(work_dir)
-        if data:
-            use_images(cfg, data)
-        stem = Path(path.rpartition('::')[2]).stem
-        if not kernels:
-            found[stem] = cfg
-        for name in kernels:
-            title = name if len(configs) == 1 else f'{stem}-{name}'
-            found[title] = _with_kernel(cfg, name, path)
-    if len(found) < 2:
-        raise UsageError(
-            'a comparison needs two contenders or more: name several configs, or '
-            f'--kernels, some of {",".join(KERNELS)}'
+    progress = progress or Progress(disable=True)
+    work_dir = Path(work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    if budget:
+        trial = progress.add_task('time an epoch', total=len(configs))
+        epochs = fit_budget(
+            configs, seeds, budget, work_dir, lambda name: progress.advance(trial)
         )
-    for cfg in found.values():
-        check_data(cfg, ('train', 'val'))
-    return found
+        progress.update(trial, completed=len(configs))
+        progress.console.print(f'each training has {epochs} epochs')
+    whole = progress.add_task('train', total=len(configs) * seeds)
+    now = progress.add_task('', total=None)
 
+    def report(name: str, seed: int, done: int, epochs: int) -> None:
+        text = f'{name}, seed {seed}'
+        progress.update(now, description=text, completed=done, total=epochs)
 
-def _with_kernel(cfg: Config, name: str, path: str) -> Config:
-    cfg = copy.deepcopy(cfg)
-    backbone = cfg.model.backbone
-    kind = MODELS.get(backbone.type)
-    if 'kernel_cfg' not in inspect.signature(kind.__init__).parameters:
-        raise UsageError(
-            f'{path}: the backbone {backbone.type} takes no kernels (kernel_cfg); '
-            'SMPNet, SMPTCN and SMPResNet do. Leave out --kernels to compare whole '
-            'configs'
-        )
-    backbone.kernel_cfg = dict(type=KERNELS[name])
-    if name in _RULES:
-        folder = index_folder() / 'configs/_base_/schedules'
-        rules = Config.fromfile(folder / f'{_RULES[name]}.py')[_RULES[name]]
-        settings = cfg.optim_wrapper.setdefault('paramwise_cfg', {})
-        settings.setdefault('custom_keys', {}).update(rules.get('custom_keys', rules))
-    return cfg
+    runs = []
+    for run in train_all(configs, range(seeds), work_dir, report):
+        runs.append(run)
+        progress.advance(whole)
+    progress.update(now, description='measure', completed=0, total=1 + len(configs))
+    metric, results, models, fields = measure_all(
+        configs, runs, work_dir, metric, device, lambda what: progress.advance(now)
+    )
+    progress.update(now, completed=1 + len(configs))
+    write_results(metric, results, work_dir, device)
+    rows = [vars(result) for result in results]
+    figures = {
+        'tradeoffs': (f'{metric} against cost', draw_tradeoffs(rows, metric)),
+        'learning': ('Learning curves', draw_learning(rows, metric)),
+        'kernels': ('Kernels of the first layer', draw_kernels_of(models)),
+        'fields': ('Receptive fields', erf.draw_fields(fields) if fields else None),
+    }
+    pictures = {
+        title: save_figure(figure, work_dir / f'{name}.png')
+        for name, (title, figure) in figures.items()
+        if figure is not None
+    }
+    write_report(
+        work_dir / 'report.html',
+        f'Comparison of {", ".join(configs)}',
+        [
+            f'{seeds} trainings of each contender. Means and deviations over seeds; '
+            'differences to the first contender are of pairs with the same seed, with '
+            'their standard error.',
+        ],
+        headings(metric),
+        [cells(result) for result in results],
+        pictures,
+        environment(device),
+    )
+    return metric, results
 
 
 def fit_budget(
@@ -151,7 +161,7 @@ def fit_budget(
         start, total = time.perf_counter(), 0.0
         for name, cfg in configs.items():
             report(name)
-            total += _seconds_of_an_epoch(cfg, Path(work_dir, 'trial'))
+            total += _seconds_of_an_epoch(name, cfg, Path(work_dir, 'trial'))
         left = seconds - (time.perf_counter() - start)
         epochs = int(left / (total * seeds))
         if epochs < 1:
@@ -169,9 +179,11 @@ def fit_budget(
     return epochs
 
 
-def _seconds_of_an_epoch(cfg: Config, folder: Path) -> float:
+def _seconds_of_an_epoch(name: str, cfg: Config, folder: Path) -> float:
     cfg = copy.deepcopy(cfg)
-    cfg.work_dir, cfg.log_level, cfg.experiment_name = str(folder), 'WARNING', 'trial'
+    cfg.work_dir, cfg.log_level = str(folder), 'WARNING'
+    # MMEngine tells runs of one second apart by their names alone
+    cfg.experiment_name = f'trial-{name}'
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     start = time.perf_counter()
     try:
@@ -182,18 +194,26 @@ def _seconds_of_an_epoch(cfg: Config, folder: Path) -> float:
 
 
 def _shorten(cfg: Config, ratio: float) -> None:
-    """Shorten each part of a schedule; warm-ups have one epoch at least."""
+    """Shorten each part of a schedule; warm-ups have one epoch at least.
+
+    Parts that no epoch is left for are dropped.
+    """
     schedulers = cfg.get('param_scheduler') or []
+    kept = []
     for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        if not scheduler.get('by_epoch', True):
-            continue
-        for key in ('begin', 'end', 'T_max'):
-            if scheduler.get(key):
-                scheduler[key] = max(1, round(scheduler[key] * ratio))
-        if scheduler.get('milestones'):
-            scheduler.milestones = [
-                max(1, round(m * ratio)) for m in scheduler.milestones
-            ]
+        if scheduler.get('by_epoch', True):
+            for key in ('begin', 'end', 'T_max'):
+                if scheduler.get(key):
+                    scheduler[key] = max(1, round(scheduler[key] * ratio))
+            if scheduler.get('milestones'):
+                scheduler.milestones = [
+                    max(1, round(m * ratio)) for m in scheduler.milestones
+                ]
+            if scheduler.get('begin', 0) >= scheduler.get('end', inf):
+                continue
+        kept.append(scheduler)
+    if schedulers:
+        cfg.param_scheduler = kept
 
 
 @dataclass
@@ -256,7 +276,7 @@ def measure_all(
         tuple: The metric; results in the order of the contenders; trained networks of
         the first seed; receptive fields, of images only.
     """
-    metric, rows = compare(runs, metric)
+    metric, rows = compare_runs(runs, metric)
     files, models, fields = {}, {}, {}
     for name, cfg in configs.items():
         files[name] = Path(work_dir, name, 'config.py')
@@ -327,21 +347,23 @@ def _curve(histories: Sequence[Sequence[tuple[float, float]]]) -> list:
     return curve
 
 
-HEADINGS = (
-    'contender',
-    'metric',
-    'to the first',
-    'params, M',
-    'GMACs',
-    'training step, ms',
-    'latency, ms',
-    'memory, MiB',
-    'field (50 %)',
-)
+def headings(metric: str) -> list[str]:
+    """What the columns of the table are."""
+    return [
+        'contender',
+        metric,
+        'to the first',
+        'params, M',
+        'GMACs',
+        'training step, ms',
+        'latency, ms',
+        'memory, MiB',
+        'field (50 %)',
+    ]
 
 
 def cells(result: Result) -> list[str]:
-    """A result as text, in the order of :data:`HEADINGS`."""
+    """A result as text, in the order of :func:`headings`."""
     area = result.areas.get('50%')
     return [
         result.name,
@@ -367,8 +389,8 @@ def write_results(
     )
     with atomic_path(Path(work_dir, 'compare.json')) as path:
         path.write_text(json.dumps(table, indent=1))
-    headings = [metric if h == 'metric' else h for h in HEADINGS]
-    lines = [f'| {" | ".join(headings)} |', '| --- ' * len(headings) + '|']
+    titles = headings(metric)
+    lines = [f'| {" | ".join(titles)} |', '| --- ' * len(titles) + '|']
     lines += [f'| {" | ".join(cells(result))} |' for result in results]
     with atomic_path(Path(work_dir, 'compare.md')) as path:
         path.write_text('\n'.join(lines) + '\n')

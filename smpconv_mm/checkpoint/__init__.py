@@ -14,7 +14,7 @@ from .contents import (
     shapes_of,
     state_dict_of,
 )
-from .files import atomic_path, find_latest, load, save
+from .files import atomic_path, find_latest, load, save, to_bytes
 
 __all__ = [
     'adapted_shapes',
@@ -33,4 +33,5 @@ __all__ = [
     'save',
     'shapes_of',
     'state_dict_of',
+    'to_bytes',
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import glob
+import io
+import json
 import os
 import pickle
 import pickletools
@@ -34,7 +36,7 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
     if not path.is_file():
         raise CheckpointError(f'checkpoint {path} does not exist')
     if path.suffix == '.safetensors':
-        return dict(state_dict=_load_safetensors(path, str(map_location)), meta={})
+        return _load_safetensors(path, str(map_location))
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen types for bad files
@@ -45,22 +47,72 @@ def load(path: str | Path, map_location: str = 'cpu') -> dict:
     return checkpoint
 
 
-def _load_safetensors(path: Path, map_location: str) -> dict[str, torch.Tensor]:
+def _require_safetensors(path: str | Path) -> None:
     if find_spec('safetensors') is None:
         raise CheckpointError(
             f'checkpoint {path} needs the package safetensors, which is not installed; '
             'run pip install "smpconv_mm[safetensors]"'
         )
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+
+
+def _load_safetensors(path: Path, map_location: str) -> dict:
+    _require_safetensors(path)
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path, map_location)
-    except SafetensorError as error:
+        with safe_open(path, 'pt', map_location) as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            meta = json.loads((file.metadata() or {}).get(_META, '{}'))
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(
             f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: {error}. '
             'Copy or download it again'
         ) from error
+    checkpoint = dict(state_dict=tensors, meta=meta)
+    _check_form(checkpoint, path)
+    return checkpoint
+
+
+_META = 'smpconv_mm.meta'  # of a .safetensors file: `meta` as JSON
+
+
+def to_bytes(checkpoint: dict, suffix: str = '.pth') -> bytes:
+    """A checkpoint as the content of a file.
+
+    Args:
+        checkpoint (dict): With a ``state_dict``. Of a ``.safetensors`` file nothing
+            but this and ``meta`` are kept.
+        suffix (str): Of the file. Defaults to ``'.pth'``.
+
+    Raises:
+        CheckpointError: If safetensors is needed and not installed, or ``meta`` has
+            values that are neither plain nor arrays.
+    """
+    if suffix != '.safetensors':
+        file = io.BytesIO()
+        torch.save(checkpoint, file)
+        return file.getvalue()
+    _require_safetensors(f'*{suffix}')
+    from safetensors.torch import save
+
+    tensors = {  # the format has neither strides nor two names of one memory
+        key: value.detach().clone(memory_format=torch.contiguous_format)
+        for key, value in checkpoint['state_dict'].items()
+        if isinstance(value, torch.Tensor)
+    }
+    try:
+        meta = json.dumps(checkpoint.get('meta') or {}, default=_as_list)
+    except TypeError as error:
+        raise CheckpointError(
+            f'meta of the checkpoint cannot be kept in a .safetensors file: {error}'
+        ) from error
+    return save(tensors, {'format': 'pt', _META: meta})
+
+
+def _as_list(value: object) -> object:
+    if hasattr(value, 'tolist'):  # tensors and arrays
+        return value.tolist()
+    raise TypeError(f'{type(value).__name__} is not a plain value')
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:
@@ -226,7 +278,15 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def save(checkpoint: dict, path: str | Path) -> None:
-    """Write a checkpoint; never leaves a half-written file under ``path``."""
+    """Write a checkpoint; never leaves a half-written file under ``path``.
+
+    A name that ends in ``.safetensors`` gives a file of that form, with the entries
+    ``state_dict`` and ``meta`` only.
+    """
+    if Path(path).suffix == '.safetensors':
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(to_bytes(checkpoint, '.safetensors'))
+        return
     # torch's own way of opening a file does not tell why it cannot be written
     with atomic_path(path) as temporary, open(temporary, 'wb') as file:
         torch.save(checkpoint, file)

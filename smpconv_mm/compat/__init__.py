@@ -1,5 +1,9 @@
 """What other packages' versions force on us, a file per package."""
 
+from .imports import after_import
+
+__all__ = ['after_import', 'set_up']
+
 
 def set_up() -> None:
     """Check the OpenMMLab packages, and mend how MMEngine reads checkpoints.
@@ -7,7 +11,7 @@ def set_up() -> None:
     Called once, when this package is imported where MMEngine is installed.
     """
     from .mmengine import (
-        find_own_configs,
+        find_configs_by_path,
         format_configs_once,
         read_and_write_safely,
     )
@@ -17,5 +21,5 @@ def set_up() -> None:
     ignore_warnings()
     check_stack()
     read_and_write_safely()
-    find_own_configs()
+    find_configs_by_path()
     format_configs_once()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -183,11 +184,13 @@ def format_configs_once() -> None:
     module.FormatCode = format_once
 
 
-def find_own_configs() -> None:
+def find_configs_by_path() -> None:
     """Let ``_base_ = 'smpconv_mm::folder/config.py'`` work in everybody's configs.
 
     MMEngine has a fixed list of packages whose configs can be named so. Names in
     our configs say their scope where it is not the default one, so none is added.
+    For a config of another package it reads all metafiles of that package before
+    it looks whether the file is there, which takes half a second a name.
     """
     find = Config._get_cfg_path
 
@@ -195,9 +198,32 @@ def find_own_configs() -> None:
         package, _, path = cfg_path.partition('::')
         if package == 'smpconv_mm' and path:
             return str(own_config(path)), None
+        spec = find_spec(package) if path and package.isidentifier() else None
+        for folder in (spec and spec.submodule_search_locations) or ():
+            config = Path(folder, '.mim', 'configs', path)
+            if config.is_file():
+                return str(config), package
         return find(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+def index_folder() -> Path:
+    """Where ``model-index.yml``, ``configs`` and ``tools`` lie.
+
+    In the package when it is installed, beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: If the package was copied without them.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / '.mim', package.parent):
+        if (folder / 'model-index.yml').is_file():
+            return folder
+    raise FileNotFoundError(
+        f'{package} has no model-index.yml, neither in .mim nor beside it; install '
+        'the package with pip'
+    )
 
 
 def own_config(path: str) -> Path:

@@ -10,27 +10,11 @@ from mmpretrain.apis.model import ModelHub
 
 from smpconv_mm.errors import CheckpointError
 
+from .mmengine import index_folder
+
 # families that mmpretrain cannot build; mmdet and mmseg do, by their configs
 _OTHERS = ('detection', 'segmentation')
 _UNPUBLISHED = 'unpublished:'
-
-
-def index_folder() -> Path:
-    """Where ``model-index.yml``, ``configs`` and ``tools`` lie.
-
-    In the package when it is installed, beside it in a checkout.
-
-    Raises:
-        FileNotFoundError: If the package was copied without them.
-    """
-    package = Path(__file__).parents[1]
-    for folder in (package / '.mim', package.parent):
-        if (folder / 'model-index.yml').is_file():
-            return folder
-    raise FileNotFoundError(
-        f'{package} has no model-index.yml, neither in .mim nor beside it; install '
-        'the package with pip'
-    )
 
 
 def register_model_index() -> None:

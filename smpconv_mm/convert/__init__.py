@@ -1,5 +1,6 @@
 """Checkpoints of the original projects into ours: pure functions, dict to dict."""
 
+from .ccnn import convert_ccnn
 from .dcls import convert_dcls
 from .flexconv import convert_flexconv
 from .involution import convert_involution
@@ -9,6 +10,7 @@ from .unireplknet import convert_unireplknet
 
 __all__ = [
     'TASKS',
+    'convert_ccnn',
     'convert_dcls',
     'convert_flexconv',
     'convert_involution',

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
-import io
 from pathlib import Path
 
 import torch
@@ -23,8 +22,9 @@ from smpconv_mm.checkpoint import (
     save,
     shapes_of,
     state_dict_of,
+    to_bytes,
 )
-from smpconv_mm.compat.mmpretrain import index_folder
+from smpconv_mm.compat.mmengine import index_folder
 from smpconv_mm.datasets.transforms.sequence import pixel_permutation
 from smpconv_mm.engine.config import load_config
 from smpconv_mm.engine.runner import build_model
@@ -32,6 +32,7 @@ from smpconv_mm.errors import CheckpointError
 from smpconv_mm.layers import DCLSKernel, switch_to_deploy
 from smpconv_mm.registry import DATASETS, MODELS
 
+from .ccnn import convert_ccnn
 from .dcls import convert_dcls
 from .flexconv import convert_flexconv
 from .involution import convert_involution
@@ -102,6 +103,10 @@ def _flexconv(state_dict, model, whole):
     return convert_flexconv(state_dict)
 
 
+def _ccnn(state_dict, model, whole):
+    return convert_ccnn(state_dict)
+
+
 def _dcls(state_dict, model, whole):
     kernels = (m for m in model.modules() if isinstance(m, DCLSKernel))
     version = next((kernel.version for kernel in kernels), 'v0')
@@ -118,6 +123,7 @@ def _unireplknet(state_dict, model, whole):
 # Called with the entries of a file, the model that they are for, and whether that is
 # all of the config's model (else it is the backbone of a detector or segmenter)
 _CONVERTERS = dict(
+    ccnn=_ccnn,
     dcls=_dcls,
     flexconv=_flexconv,
     involution=_involution,
@@ -141,8 +147,8 @@ def convert_file(
     Args:
         src (str | Path): File of the original project.
         dst (str | Path): File to write: ``dict(state_dict=..., meta=...)``.
-        origin (str): ``'dcls'``, ``'flexconv'`` (or CKConv), ``'involution'`` (or
-            C-volution), ``'oriented1d'`` or ``'unireplknet'``.
+        origin (str): ``'ccnn'``, ``'dcls'``, ``'flexconv'`` (or CKConv),
+            ``'involution'`` (or C-volution), ``'oriented1d'`` or ``'unireplknet'``.
         config (str | Path): Config of the model that it is meant for.
         averaged (bool): Take the entry ``model_ema`` of the file, and not ``model``.
             Defaults to False.
@@ -325,7 +331,7 @@ def publish_file(src: str | Path, dst: str | Path) -> Path:
     Args:
         src (str | Path): Checkpoint of a training.
         dst (str | Path): Name to write to; the first eight digits of the file's
-            SHA-256 are put before its suffix.
+            SHA-256 are put before its suffix, which is ``.pth`` or ``.safetensors``.
 
     Returns:
         Path: The file written; ``src`` stays as it is.
@@ -340,11 +346,12 @@ def publish_file(src: str | Path, dst: str | Path) -> Path:
             f'checkpoint {src} has no state_dict, only {list(checkpoint)[:5]}'
         )
     check_finite(state_dict_of(checkpoint), src)
-    file = io.BytesIO()
-    torch.save(dict(state_dict=state_dict, meta=checkpoint.get('meta', {})), file)
-    digits = hashlib.sha256(file.getvalue()).hexdigest()[:8]
     dst = Path(dst)
-    dst = dst.with_name(f'{dst.stem}-{digits}{dst.suffix or ".pth"}')
+    suffix = dst.suffix or '.pth'
+    published = dict(state_dict=state_dict, meta=checkpoint.get('meta', {}))
+    content = to_bytes(published, suffix)
+    digits = hashlib.sha256(content).hexdigest()[:8]
+    dst = dst.with_name(f'{dst.stem}-{digits}{suffix}')
     with atomic_path(dst) as temporary:
-        temporary.write_bytes(file.getvalue())
+        temporary.write_bytes(content)
     return dst

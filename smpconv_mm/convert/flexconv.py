@@ -13,8 +13,8 @@ from smpconv_mm.errors import CheckpointError
 from .rules import Report, Rule, rename
 
 _SOURCE = 'a network of the FlexConv or CKConv repository'
-_END = r'(?P<end>weight|bias)'
-_NORM = (
+END = r'(?P<end>weight|bias)'
+NORM = (
     r'(?:layer_norm\.)?'
     r'(?P<end>weight|bias|running_mean|running_var|num_batches_tracked)'
 )
@@ -72,11 +72,11 @@ def convert_flexconv(
         )
         rules += _layer_rules(state_dict, old, f'{new}conv.')
         old_norm = re.escape(old.replace('cconv', 'norm'))
-        rules.append(Rule(old_norm + _NORM, rf'{new}{norm}.\g<end>'))
+        rules.append(Rule(old_norm + NORM, rf'{new}{norm}.\g<end>'))
     rules += [
-        Rule(rf'(?:blocks|backbone)\.(?P<n>\d+)\.shortcut\.0\.{_END}',
+        Rule(rf'(?:blocks|backbone)\.(?P<n>\d+)\.shortcut\.0\.{END}',
              r'backbone.blocks.\g<n>.shortcut.\g<end>'),
-        Rule(rf'(?:out_layer|finallyr)\.{_END}', r'head.fc.\g<end>', _flat),
+        Rule(rf'(?:out_layer|finallyr)\.{END}', r'head.fc.\g<end>', flat),
     ]  # fmt: skip
     if not layers:
         raise CheckpointError(f'the entries are not of {_SOURCE}: it has no cconv1')
@@ -93,25 +93,26 @@ def _layer_rules(
     yield Rule(prefix + 'mask_params', f'{new}kernel.mask_params')
     for name in ('temperature', 'mask_threshold', 'conv_kernel'):
         yield Rule(prefix + name, None, reason=_REACHED)
-    length = state_dict.get(f'{old}train_length')
-    if length is None or int(length) == 0:
-        yield Rule(prefix + 'train_length', None, reason='no size was set yet')
-    else:
-        ndim = _ndim(state_dict, f'{old}Kernel.')
-        yield Rule(
-            prefix + 'train_length',
-            f'{new}kernel._trained_size',
-            lambda v: torch.full((ndim,), int(v)),
-        )
+    yield size_rule(state_dict, old, f'{new}kernel.')
     net, new = prefix + r'Kernel\.', f'{new}kernel.net.'
-    yield Rule(rf'{net}linear\.(?P<n>\d+)\.{_END}', rf'{new}linears.\g<n>.\g<end>',
-               _flat)  # fmt: skip
-    yield Rule(rf'{net}output_linear\.{_END}', rf'{new}output.\g<end>', _flat)
-    yield Rule(rf'{net}filters\.(?P<n>\d+)\.linear\.{_END}',
-               rf'{new}filters.\g<n>.linear.\g<end>', _flat)  # fmt: skip
+    yield Rule(rf'{net}linear\.(?P<n>\d+)\.{END}', rf'{new}linears.\g<n>.\g<end>',
+               flat)  # fmt: skip
+    yield Rule(rf'{net}output_linear\.{END}', rf'{new}output.\g<end>', flat)
+    yield Rule(rf'{net}filters\.(?P<n>\d+)\.linear\.{END}',
+               rf'{new}filters.\g<n>.linear.\g<end>', flat)  # fmt: skip
     yield Rule(rf'{net}filters\.(?P<n>\d+)\.(?P<end>mu|gamma|theta)',
                rf'{new}filters.\g<n>.\g<end>')  # fmt: skip
     yield from _chain_rules(state_dict, old + 'Kernel.kernel_net.', new)
+
+
+def size_rule(state_dict: Mapping[str, Tensor], old: str, new: str) -> Rule:
+    """Rule for the taps of the training, which may not be known yet."""
+    name = re.escape(f'{old}train_length')
+    length = state_dict.get(f'{old}train_length')
+    if length is None or int(length) == 0:
+        return Rule(name, None, reason='no size was set yet')
+    ndim = _ndim(state_dict, f'{old}Kernel.')
+    return Rule(name, f'{new}_trained_size', lambda v: torch.full((ndim,), int(v)))
 
 
 def _chain_rules(
@@ -129,15 +130,15 @@ def _chain_rules(
     for i, index in enumerate(sorted(linear)):
         prefix = re.escape(f'{old}{index}.')
         to = f'{new}output' if index == max(linear) else f'{new}layers.{i}'
-        yield Rule(prefix + _END, rf'{to}.\g<end>', _flat)
+        yield Rule(prefix + END, rf'{to}.\g<end>', flat)
         for end, number in (('g', 0), ('v', 1)):
             yield Rule(f'{prefix}weight_{end}',
                        f'{to}.parametrizations.weight.original{number}',
-                       _flat)  # fmt: skip
+                       flat)  # fmt: skip
         yield Rule(prefix + 'omega_0', f'{to}.omega_0')
         for place in range(index + 1, min((j for j in linear if j > index), default=0)):
             norm = re.escape(f'{old}{place}.')
-            yield Rule(norm + _NORM, rf'{new}norms.{i}.\g<end>')
+            yield Rule(norm + NORM, rf'{new}norms.{i}.\g<end>')
 
 
 def _ndim(state_dict: Mapping[str, Tensor], prefix: str) -> int:
@@ -148,7 +149,7 @@ def _ndim(state_dict: Mapping[str, Tensor], prefix: str) -> int:
     raise CheckpointError(f'no weights of a kernel below {prefix}: it is not complete')
 
 
-def _flat(value: Tensor) -> Tensor:
+def flat(value: Tensor) -> Tensor:
     """Drop the axes of a kernel of one tap."""
     if value.dim() < 3:
         return value

@@ -3,9 +3,11 @@
 from . import transforms  # noqa: F401  (registers them)
 from .char_trajectories import CharTrajectories
 from .digits import Digits
+from .pathfinder import Pathfinder
 from .sequential import CIFAR10, CIFAR100, MNIST
 from .speech_commands import SpeechCommands
 from .stl10 import STL10
+from .symbols import IMDB, ListOps
 from .synthetic import AddingProblem, CopyMemory
 
 __all__ = [
@@ -15,7 +17,10 @@ __all__ = [
     'CharTrajectories',
     'CopyMemory',
     'Digits',
+    'IMDB',
+    'ListOps',
     'MNIST',
+    'Pathfinder',
     'STL10',
     'SpeechCommands',
 ]

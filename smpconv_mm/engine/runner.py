@@ -71,13 +71,26 @@ def build_model(
     with scope_of(cfg):
         model = MODELS.build(described)
     if checkpoint:
-        loaded = load(checkpoint)
-        state_dict = state_dict_of(loaded)
-        if in_deploy_form(loaded):
-            switch_to_deploy(model)
-        check_fits(model, state_dict, checkpoint)
-        model.load_state_dict(state_dict)
+        load_weights(model, checkpoint)
     return model
+
+
+def load_weights(model: nn.Module, path: str | Path) -> dict:
+    """Load a checkpoint into a model, which takes its form, training or deploy.
+
+    Returns:
+        dict: The checkpoint.
+
+    Raises:
+        CheckpointError: If it cannot be read or does not fit.
+    """
+    checkpoint = load(path)
+    state_dict = state_dict_of(checkpoint)
+    if in_deploy_form(checkpoint):
+        switch_to_deploy(model)
+    check_fits(model, state_dict, path)
+    model.load_state_dict(state_dict)
+    return checkpoint
 
 
 def build_dataset(cfg: Config, phase: str) -> BaseDataset:

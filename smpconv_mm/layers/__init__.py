@@ -1,11 +1,12 @@
 """Layers that make their convolution kernels, and the switch to deploy form."""
 
 from .causal_conv import CausalConv1d
+from .ccnn_kernel import CCNNKernel
 from .dcls_kernel import DCLSConv1d, DCLSConv2d, DCLSConv3d, DCLSKernel
 from .dense_kernel import DenseKernel
 from .depthwise_conv import DepthwiseConv2d, accelerate
 from .dilated_reparam import DilatedReparamConv2d
-from .filter_nets import FourierNet, GaborNet, MAGNet
+from .filter_nets import CCNNMAGNet, FourierNet, GaborNet, MAGNet
 from .flex_kernel import (
     CKConv1d,
     CKConv2d,
@@ -26,9 +27,12 @@ from .oriented_kernel import OrientedConv2d, OrientedKernel, line_angles
 from .pruning import PrunedLayer, point_effects, points_outside, prune_points
 from .reparam import switch_to_deploy
 from .resampling import resample
+from .separable_conv import SeparableConv
 from .smp_kernel import SMPConv1d, SMPConv2d, SMPConv3d, SMPKernel
 
 __all__ = [
+    'CCNNKernel',
+    'CCNNMAGNet',
     'CKConv1d',
     'CKConv2d',
     'CKConv3d',
@@ -69,6 +73,7 @@ __all__ = [
     'SMPConv2d',
     'SMPConv3d',
     'SMPKernel',
+    'SeparableConv',
     'accelerate',
     'keep_kernels',
     'line_angles',

@@ -1,6 +1,7 @@
 """Multiplicative filter networks, which make a kernel, or any function, from positions.
 
-Fathony et al., ICLR 2021; MAGNet: Romero et al., FlexConv, ICLR 2022.
+Fathony et al., ICLR 2021; MAGNet: Romero et al., FlexConv, ICLR 2022, and Knigge et
+al., CCNN, ICLR 2023.
 """
 
 from __future__ import annotations
@@ -217,6 +218,57 @@ class MAGNet(MultiplicativeNet):
 
     def _concentration(self, index: int) -> float:
         return self._alpha / (index + 1)
+
+
+@MODELS.register_module()
+class CCNNMAGNet(MAGNet):
+    """MAGNet with the initial values of CCNN (arXiv 2301.10540).
+
+    Sines have frequencies of the order of ``omega_0 * gamma`` and no phase, the
+    ``a_l`` are 1, and all linear layers keep the variance.
+
+    Args:
+        *args: Of :class:`KernelNet`, also by name.
+        omega_0 (float): Factor of the initial frequencies, in periods per unit of
+            position. The published recipes have 679 to 4232. Defaults to 1000.
+        mu_range (float): Initial centres lie within plus and minus this, or below 1
+            by at most this if ``causal``. Defaults to 1.
+        causal (bool): Put centres where a causal kernel has its newest taps.
+            Defaults to False.
+        **kwargs: ``alpha``, ``beta``, ``isotropic`` and ``steerable`` of
+            :class:`MAGNet`.
+    """
+
+    def __init__(
+        self,
+        *args,
+        omega_0: float = 1000.0,
+        mu_range: float = 1.0,
+        causal: bool = False,
+        **kwargs,
+    ) -> None:
+        if not omega_0 > 0:
+            raise ValueError(f'omega_0 must be positive, got {omega_0}')
+        super().__init__(
+            *args,
+            input_scale=2 * pi * omega_0,
+            weight_scale=3.0,
+            bias_init='zero',
+            mu_range=mu_range,
+            **kwargs,
+        )
+        bound = sqrt(3 / self.hidden_channels)
+        nn.init.uniform_(self.output.weight, -bound, bound)
+        for linear in self.linears:
+            nn.init.ones_(linear.bias)
+        for filter in self.filters:
+            nn.init.zeros_(filter.linear.bias)
+            if causal:
+                filter.mu.data = 1 - (filter.mu.data + mu_range) / 2
+
+    def _filter(self, index: int, input_scale: float) -> nn.Module:
+        # of each filter, not shared among them
+        return super()._filter(index, input_scale * sqrt(self.num_layers + 1))
 
 
 @MODELS.register_module()

@@ -53,6 +53,8 @@ class CKKernel(Kernel):
         TypeError: If ``kernel_net`` is not of a network of positions.
     """
 
+    _grid_dtype = torch.float32  # as in the original program
+
     def __init__(
         self,
         in_channels: int,
@@ -75,9 +77,13 @@ class CKKernel(Kernel):
         )
 
     def axes(self) -> list[Tensor]:
-        """Positions of the taps along each axis, float32, on the CPU."""
-        middle = torch.tensor([1.0 if self.causal else 0.0])
-        return [torch.linspace(-1, 1, n) if n > 1 else middle for n in self.kernel_size]
+        """Positions of the taps along each axis, on the CPU."""
+        dtype = self._grid_dtype
+        middle = torch.tensor([1.0 if self.causal else 0.0], dtype=dtype)
+        return [
+            torch.linspace(-1, 1, n, dtype=dtype) if n > 1 else middle
+            for n in self.kernel_size
+        ]
 
     def window(self, axes: Sequence[Tensor]) -> Tensor | None:
         """What multiplies the values at positions: a grid, or None for 1."""
@@ -121,8 +127,9 @@ class FlexKernel(CKKernel):
     The kernel is cropped to where the Gaussian exceeds ``crop_threshold``: on both
     sides alike, so that an odd number of taps stays odd, or before the earliest tap
     that is kept of a causal kernel. One tap at least is kept (two of an even number
-    in the middle). A Gaussian whose mean has left the kernel crops nothing, but one in
-    the future of a causal kernel leaves one tap.
+    in the middle); while it is the only one, at the mean, the width has no gradient, so
+    start with a ``mask_init`` that keeps more. A Gaussian whose mean has left the
+    kernel crops nothing, but one in the future of a causal kernel leaves one tap.
 
     Args:
         *args: Of :class:`CKKernel`, also by name. ``mu_range`` of a ``kernel_net``
@@ -161,8 +168,15 @@ class FlexKernel(CKKernel):
         super().__init__(*args, kernel_net=net, **kwargs)
         self.crop = crop
         self.crop_threshold = crop_threshold
-        mean = 1.0 if self.causal else 0.0
-        self.mask_params = nn.Parameter(torch.tensor([[mean, mask_init]] * self.ndim))
+        self._start_mask(1.0 if self.causal else 0.0, mask_init)
+
+    def _start_mask(self, mean: float, sigma: float) -> None:
+        self.mask_params = nn.Parameter(torch.tensor([[mean, sigma]] * self.ndim))
+
+    @property
+    def _widths(self) -> float:
+        """Standard deviations from the mean to where the Gaussian is cropped."""
+        return sqrt(-2 * log(self.crop_threshold))
 
     @torch.no_grad()
     def kept_taps(self) -> list[tuple[int, int]]:
@@ -173,7 +187,7 @@ class FlexKernel(CKKernel):
         params = self.mask_params.detach().float().cpu()
         for axis, (mean, sigma) in zip(super().axes(), params):
             taps = len(axis)
-            half_width = sigma.abs() * sqrt(-2 * log(self.crop_threshold))
+            half_width = sigma.abs() * self._widths
             if self.causal:
                 before = axis <= mean - half_width
                 kept.append((min(int(before.sum()), taps - 1), taps))
@@ -195,7 +209,7 @@ class FlexKernel(CKKernel):
         params = self.mask_params.to(axes[0].dtype)
         lines = []
         for axis, (mean, sigma) in zip(axes, params):
-            variance = (sigma * sigma).clamp(min=_LEAST_SIGMA**2)
+            variance = self._variance(sigma)
             line = torch.exp((axis - mean).square() / (-2 * variance))
             if self.crop and self._traced():
                 line = line * self._inside(axis, mean.detach(), sigma.detach())
@@ -205,9 +219,12 @@ class FlexKernel(CKKernel):
             window = window[..., None] * line
         return window
 
+    def _variance(self, sigma: Tensor) -> Tensor:
+        return (sigma * sigma).clamp(min=_LEAST_SIGMA**2)
+
     def _inside(self, axis: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
         """1 at taps that are kept, 0 elsewhere: a crop without a change of shape."""
-        half_width = sigma.abs() * sqrt(-2 * log(self.crop_threshold))
+        half_width = sigma.abs() * self._widths
         if self.causal:
             inside = (axis > mean - half_width) | (axis == axis[-1])
         else:
@@ -220,7 +237,7 @@ class FlexKernel(CKKernel):
         return (
             torch.compiler.is_compiling()
             or transforming()
-            or type(self.mask_params) is not nn.Parameter
+            or any(type(p) is not nn.Parameter for p in self._parameters.values())
         )
 
     def extra_repr(self) -> str:

@@ -62,5 +62,7 @@ def _equal(one: Tensor, two: Tensor) -> bool:
     """Equal but for rounding, which differs from call to call on a GPU."""
     if (one.shape, one.device) != (two.shape, two.device):
         return False
+    if one.is_meta:  # without numbers
+        return True
     scale = float(two.abs().max().nan_to_num())
     return torch.allclose(one, two.to(one), rtol=0, atol=1e-4 * scale, equal_nan=True)

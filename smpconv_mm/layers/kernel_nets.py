@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import sqrt
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as add_weight_norm
@@ -104,7 +105,8 @@ class MLP(KernelNet):
         *args: Of :class:`KernelNet`, also by name.
         norm_cfg (dict, optional): Norm of hidden layers, such as
             ``dict(type='GN', num_groups=1)``. A batch norm takes its statistics
-            over positions. Defaults to batch norm, as published.
+            over positions; one position has none, and is normalised by the running
+            ones in training too. Defaults to batch norm, as published.
         act_cfg (dict, optional): Defaults to ReLU.
         weight_norm (bool): Hold weights as direction and length. Defaults to
             False.
@@ -137,8 +139,16 @@ class MLP(KernelNet):
         """See :class:`KernelNet`."""
         x = positions
         for layer, norm in zip(self.layers, self.norms):
-            x = self.act(norm(layer(x)[None]))[0]
+            x = self.act(_normalised(norm, layer(x)[None]))[0]
         return x
+
+
+def _normalised(norm: nn.Module, x: Tensor) -> Tensor:
+    """The norm of (1, channels, P); torch has no batch norm of P = 1 in training."""
+    if x.shape[-1] == 1 and getattr(norm, 'running_mean', None) is not None:
+        running = norm.running_mean, norm.running_var
+        return F.batch_norm(x, *running, norm.weight, norm.bias, eps=norm.eps)
+    return norm(x)
 
 
 class SineLayer(PointwiseLinear):

@@ -196,7 +196,7 @@ class OrientedConv2d(KernelConv2d):
         if kernel is None or not (fits and self._on_lines()):
             return super().forward(input)
         weight, bias = kernel.taps(), self.bias
-        if not torch.is_autocast_enabled(input.device.type):
+        if input.is_meta or not torch.is_autocast_enabled(input.device.type):
             weight = weight.to(input.dtype)
             bias = None if bias is None else bias.to(input.dtype)
         return ops.oriented_conv2d(

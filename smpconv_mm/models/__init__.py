@@ -3,6 +3,7 @@
 from smpconv_mm.compat.mmpretrain import register_model_index
 
 from .backbones import (
+    CCNN,
     SMPTCN,
     CedNet,
     CIFARResNet,
@@ -17,18 +18,21 @@ from .backbones import (
 )
 from .classifier import KernelRegularizedClassifier
 from .heads import (
+    BinaryClsHead,
     RegressionHead,
     StepwiseClsHead,
     involution_mask_head,
     involution_rpn_head,
 )
-from .losses import AliasingLoss, KernelNormLoss
+from .losses import AliasingLoss, KernelNormLoss, ParameterNormLoss
 from .necks import InvolutionFPN, LastTimeStep
 
 register_model_index()
 
 __all__ = [
     'AliasingLoss',
+    'BinaryClsHead',
+    'CCNN',
     'CIFARResNet',
     'CedNet',
     'DCLSConvNeXt',
@@ -39,6 +43,7 @@ __all__ = [
     'KernelRegularizedClassifier',
     'LastTimeStep',
     'OrientedConvNeXt',
+    'ParameterNormLoss',
     'RedNet',
     'RegressionHead',
     'SMPNet',

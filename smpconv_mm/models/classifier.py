@@ -20,8 +20,8 @@ class KernelRegularizedClassifier(ImageClassifier):
         *args: Of mmpretrain's ``ImageClassifier``, also by name.
         kernel_losses (Sequence[dict]): Registered modules such as
             :class:`~smpconv_mm.models.AliasingLoss`. They take a dict from
-            layers to the kernels that these made for the batch, and return a number;
-            ``name`` is how it is logged.
+            layers to the kernels that these made for the batch, and the classifier,
+            and return a number; ``name`` is how it is logged.
         **kwargs: Of ``ImageClassifier``.
     """
 
@@ -34,7 +34,7 @@ class KernelRegularizedClassifier(ImageClassifier):
         with _made_kernels(self) as kernels:
             losses = super().loss(inputs, data_samples)
         for term in self.kernel_losses:
-            losses[term.name] = term(kernels)
+            losses[term.name] = term(kernels, self)
         return losses
 
 

@@ -19,6 +19,7 @@ from .dispatch import (
     transforming,
 )
 from .fft_conv import fft_conv
+from .spectra import by_matrices
 from .widening import in_float32, must_widen
 
 Sides = list[tuple[int, int]]  # zeros before and after, axis by axis
@@ -175,8 +176,12 @@ class Direct(Backend):
         # lists, as torch.compile cannot trace prod of a generator
         places = prod([n + before + after - k + 1 for n, k, (before, after) in ends])
         direct = input.shape[0] * places * _products(weight, groups)
-        size = prod([max(n + max(both), k) for n, k, both in ends])
-        if direct > _transform_cost(input, weight, groups, size):
+        size = [max(n + max(both), k) for n, k, both in ends]
+        if by_matrices(input.device, size, groups):
+            cost = _matrix_cost(input, weight, size)
+        else:
+            cost = _transform_cost(input, weight, groups, prod(size))
+        if direct > cost:
             return f'a transform is faster for {tuple(taps)} taps and this input'
         return None
 
@@ -194,10 +199,15 @@ class Direct(Backend):
 
 
 def _products(weight: Tensor, groups: int) -> int:
-    """Multiply-adds of a direct sum at a place; of dense kernels in whole vectors."""
+    """Multiply-adds of a direct sum at a place; of dense kernels in whole vectors.
+
+    Of few inputs, such as colours, half a vector is not used.
+    """
     if groups > 1:
         return prod(weight.shape)
     outputs, inputs = (-(-n // _LANES) * _LANES for n in weight.shape[:2])
+    if weight.shape[1] < _LANES:
+        inputs = (inputs + weight.shape[1]) // 2
     return outputs * inputs * prod(weight.shape[2:])
 
 
@@ -218,11 +228,33 @@ def _transform_cost(input: Tensor, weight: Tensor, groups: int, size: int) -> fl
     return size * (number * transformed + each * product) + call
 
 
+def _matrix_cost(input: Tensor, weight: Tensor, size: list[int]) -> float:
+    """The same of transforms by matrices, which are counted one by one."""
+    height, width = size
+    half = width // 2 + 1
+    maps = input.shape[0] * (input.shape[1] + weight.shape[0])
+    kernels = prod(weight.shape[:2])
+    transformed = sum([
+        number * 2 * half * rows * (columns + 2 * height)
+        for number, (rows, columns) in (
+            (maps, input.shape[2:]),
+            (kernels, weight.shape[2:]),
+        )
+    ])  # fmt: skip
+    product = 4 * input.shape[0] * kernels
+    each, in_product, frequency, call = _MATRIX
+    at_frequency = in_product * product + frequency
+    return each * transformed + height * half * at_frequency + call
+
+
 # In multiply-adds of a direct sum: a number that is transformed, a product of two
 # numbers of spectra, and a call, by the number of axes; a number that is transformed of
 # depthwise kernels, without and with gradients
 _TRANSFORM = {1: (100, 0.6, 5e5), 2: (220, 1.0, 4e6)}
 _TRANSFORM_DEPTHWISE = 50, 12
+# The same of transforms by matrices: a multiply-add of a transform, one of the products
+# of spectra, these products at a frequency, and a call
+_MATRIX = 3.0, 2.3, 2.1e4, 2.7e7
 
 # On GPUs, taps above which a transform is taken
 _MOST_TAPS = 256

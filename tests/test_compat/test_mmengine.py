@@ -107,3 +107,21 @@ def test_the_text_of_a_config_follows_the_config():
     assert cfg.pretty_text == cfg.pretty_text == 'a = 1\n'
     cfg.a = 2
     assert cfg.pretty_text == 'a = 2\n'
+
+
+@pytest.mark.parametrize(
+    'path',
+    ['_base_/models/upernet_r50.py', 'fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'],
+)
+def test_configs_of_other_packages_are_found_without_their_metafiles(
+    path, monkeypatch, tmp_path
+):
+    pytest.importorskip('mmseg')
+    from mmengine.config import utils
+
+    monkeypatch.setattr(utils, 'load', None)
+    found, scope = Config._get_cfg_path(f'mmseg::{path}', 'a.py')
+    assert found.endswith(f'mmseg/.mim/configs/{path}') and scope == 'mmseg'
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError):
+        Config._get_cfg_path('mmseg::_base_/models/none.py', 'a.py')

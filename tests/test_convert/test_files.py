@@ -85,6 +85,22 @@ def test_publish(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_publish_safetensors(run_tool, tmp_path):
+    pytest.importorskip('safetensors')
+    meta = dict(dataset_meta=dict(classes=('a', 'b')), epoch=1)
+    checkpoint = dict(state_dict=dict(w=torch.ones(2)), meta=meta, optimizer={})
+    torch.save(checkpoint, tmp_path / 'epoch_1.pth')
+    tool = 'model_converters/publish_model.py'
+    args = (tmp_path / 'epoch_1.pth', tmp_path / 'net.pth', '--safetensors')
+    out = run_tool(tool, *args).stdout
+    (path,) = tmp_path.glob('net-*.safetensors')
+    assert str(path) in out
+    assert path.stem == f'net-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}'
+    read = load(path)
+    assert torch.equal(read['state_dict']['w'], torch.ones(2))
+    assert read['meta'] == dict(dataset_meta=dict(classes=['a', 'b']), epoch=1)
+
+
 def test_publish_keeps_its_source(tmp_path):
     """Even if it is asked to write under the same name."""
     path = tmp_path / 'a.pth'

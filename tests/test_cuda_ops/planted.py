@@ -35,7 +35,8 @@ class PlantedKernels(Kernels):
         with tempfile.TemporaryDirectory() as folder:
             for name, text in texts.items():
                 Path(folder, name).write_text(text)
-            super().__init__(driver, folder)
+            # not optimised: compiling takes longer than the few runs
+            super().__init__(driver, folder, '-O0')
 
     def plant(self, number):
         """Make mistake ``number``, counted from 1; 0: none."""

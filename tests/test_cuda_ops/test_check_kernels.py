@@ -32,9 +32,16 @@ __global__ void plain(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x
 """
 
 
-def check(*args):
-    command = [sys.executable, ROOT / 'cuda_ops/check_kernels.py', *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True)
+def load_tool():
+    spec = importlib.util.spec_from_file_location(
+        'check_kernels', ROOT / 'cuda_ops' / 'check_kernels.py'
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TOOL = load_tool()
 
 
 def builds():
@@ -53,12 +60,13 @@ def builds():
 @needs_nvcc
 @pytest.mark.parametrize('source, arch', list(builds()))
 def test_no_kernel_spills(source, arch, capsys):
-    done = check(source, '--arch', arch)
-    assert done.returncode == 0, done.stdout + done.stderr
+    spilling = TOOL.main([str(source), '--arch', str(arch)])
+    said = capsys.readouterr()
+    assert spilling == 0, said
     # sources without a dtype in their name launch what the others have
-    assert f'\n  {arch}  ' in done.stdout or source.stem in ('depthwise_conv', 'launch')
+    assert f'\n  {arch}  ' in said.out or source.stem in ('depthwise_conv', 'launch')
     with capsys.disabled():
-        print(f'\n{done.stdout}')
+        print(f'\n{said.out}')
 
 
 @needs_nvcc
@@ -83,9 +91,11 @@ def test_what_cupy_compiles(dtype, k, tmp_path):
 
 @needs_nvcc
 def test_spills_are_found(tmp_path):
+    """Run as a program, too."""
     source = tmp_path / 'spill.cu'
     source.write_text(SPILLING)
-    done = check(source, '--arch', 80)
+    command = [sys.executable, ROOT / 'cuda_ops/check_kernels.py', source]
+    done = subprocess.run([*command, '--arch', '80'], capture_output=True, text=True)
     assert done.returncode == 1, done.stdout
     assert '1 kernels spill' in done.stderr
     assert re.search(r'  80 .* plain$', done.stdout, re.MULTILINE), done.stdout
@@ -94,18 +104,9 @@ def test_spills_are_found(tmp_path):
 @needs_nvcc
 def test_errors_are_shown(tmp_path):
     source = tmp_path / 'wrong.cu'
-    source.write_text('__global__ void wrong() { nothing; }')
-    done = check(source, '--arch', 80)
-    assert done.returncode == 1 and '"nothing" is undefined' in done.stderr
-
-
-def check_kernels():
-    spec = importlib.util.spec_from_file_location(
-        'check_kernels', ROOT / 'cuda_ops' / 'check_kernels.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    source.write_text('void wrong() { nothing; }')  # of the host
+    with pytest.raises(RuntimeError, match='"nothing" is undefined'):
+        TOOL.main([str(source), '--arch', '80'])
 
 
 def test_inner_loops_are_found():
@@ -122,17 +123,16 @@ def test_inner_loops_are_found():
         /*0080*/                   WARPSYNC.COLLECTIVE R2, 0x90 ;
         /*0090*/                   BRA 0x20 ;
     """
-    tool = check_kernels()
     code = [
         (int(match[1], 16), match[2])
-        for match in map(tool.CODE.match, text.splitlines())
+        for match in map(TOOL.CODE.match, text.splitlines())
         if match
     ]
     assert len(code) == 10
-    assert [len(body) for body in tool.loops(code)] == [4, 6]
-    assert tool.densest(code, r'(HMMA|HGMMA)[.\w]*') == '4 / 2'
-    assert tool.densest(code, r'LDGSTS[.\w]*') == '6 / 1'
-    assert tool.densest(code, 'FFMA') == '-'
+    assert [len(body) for body in TOOL.loops(code)] == [4, 6]
+    assert TOOL.densest(code, r'(HMMA|HGMMA)[.\w]*') == '4 / 2'
+    assert TOOL.densest(code, r'LDGSTS[.\w]*') == '6 / 1'
+    assert TOOL.densest(code, 'FFMA') == '-'
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_inner_loops_are_found():
 )
 def test_blocks_of_a_processor(registers, static, threads, shared, blocks):
     launch = SimpleNamespace(threads=threads, shared=shared)
-    assert check_kernels().occupancy(registers, static, launch) == blocks
+    assert TOOL.occupancy(registers, static, launch) == blocks

@@ -13,6 +13,18 @@ from torch.utils.data import default_collate
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
 TASKS = {
     'smnist': ((1, 784), 10, ('train', 'test', 'test')),
+    'smnist-split': ((1, 784), 10, ('train', 'train', 'test')),
+    'pmnist-split': ((1, 784), 10, ('train', 'train', 'test')),
+    'cifar10-split': ((3, 32, 32), 10, ('train', 'train', 'test')),
+    'scifar10-split': ((3, 1024), 10, ('train', 'train', 'test')),
+    'cifar100-split': ((3, 32, 32), 100, ('train', 'train', 'test')),
+    'lra-image': ((1, 1024), 10, ('train', 'train', 'test')),
+    'lra-image-2d': ((1, 32, 32), 10, ('train', 'train', 'test')),
+    'lra-pathfinder': ((1, 1024), 2, ('train', 'val', 'test')),
+    'lra-pathfinder-2d': ((1, 32, 32), 2, ('train', 'val', 'test')),
+    'lra-listops': ((1, 2048), 10, ('train', 'val', 'test')),
+    'lra-text': ((1, 4096), 2, ('train', 'test', 'test')),
+    'stl10-256': ((3, 256, 256), 10, ('train', 'test', 'test')),
     'pmnist': ((1, 784), 10, ('train', 'test', 'test')),
     'cifar10': ((3, 32, 32), 10, ('train', 'test', 'test')),
     'scifar10': ((3, 1024), 10, ('train', 'test', 'test')),
@@ -44,7 +56,8 @@ def test_batches(name, data):
     shape, classes, splits = TASKS[name]
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     assert cfg.data_preprocessor.num_classes == classes
-    assert ('mean' in cfg.data_preprocessor) == (name == 'cifar10')
+    images = name.startswith(('cifar', 'stl10'))  # normalised by the model
+    assert ('mean' in cfg.data_preprocessor) == images
     seen = []
     for phase, split in zip(('train', 'val', 'test'), splits):
         dataset = build(name, phase, data)
@@ -52,7 +65,7 @@ def test_batches(name, data):
         assert len(dataset.metainfo['classes']) == classes
         inputs = default_collate([dataset[i]['inputs'] for i in range(12)])
         assert inputs.shape == (12, *shape)
-        assert inputs.dtype == (torch.uint8 if name == 'cifar10' else torch.float32)
+        assert inputs.dtype == (torch.uint8 if images else torch.float32)
         assert inputs.float().isfinite().all()
         labels = {dataset[i]['data_samples'].gt_label.item() for i in range(12)}
         assert labels <= set(range(classes)) and len(labels) > 1
@@ -61,11 +74,39 @@ def test_batches(name, data):
     assert again[5]['inputs'].equal(seen[2][5]['inputs'])
 
 
-def test_permuted_is_sequential_in_another_order(data):
-    plain, permuted = (build(name, 'test', data) for name in ('smnist', 'pmnist'))
+@pytest.mark.parametrize(
+    'name', ['smnist', 'pmnist', 'cifar10', 'scifar10', 'cifar100']
+)
+def test_validation_images_are_not_trained_on(name):
+    cfg = Config.fromfile(CONFIGS / f'{name}-split.py')
+    train, val, test = (
+        cfg[f'{phase}_dataloader'].dataset for phase in ('train', 'val', 'test')
+    )
+    whole = DATASETS.get(train.type).SIZES['train']
+    assert (train.indices, val.indices) == (whole - 5000, -5000)
+    assert 'indices' not in test and val.pipeline == test.pipeline
+    for key in ('data_root', 'type', 'permutation_seed'):
+        assert train.get(key) == val.get(key) == test.get(key)
+
+
+def test_grey_images(data):
+    dataset = build('lra-image', 'test', data)
+    image = dataset.get_data_info(3)['img'][..., ::-1].astype(float)  # to RGB
+    grey = image @ [0.299, 0.587, 0.114]
+    expected = (grey.reshape(1, 1024) - 122.6) / 61
+    np.testing.assert_allclose(dataset[3]['inputs'], expected, atol=1 / 61)
+    two = build('lra-image-2d', 'test', data)[3]['inputs']
+    assert two.flatten(1).equal(dataset[3]['inputs'])
+
+
+@pytest.mark.parametrize(
+    'plain, permuted', [('smnist', 'pmnist'), ('smnist-split', 'pmnist-split')]
+)
+def test_permuted_is_sequential_in_another_order(data, plain, permuted):
+    train = build(permuted, 'train', data)
+    plain, permuted = (build(name, 'test', data) for name in (plain, permuted))
     order = list(permuted.metainfo['permutation'])
     assert permuted[7]['inputs'].equal(plain[7]['inputs'][:, order])
-    train = build('pmnist', 'train', data)
     assert train.metainfo['permutation'] == permuted.metainfo['permutation']
     image = plain.get_data_info(7)['img'] / 255
     expected = (image.reshape(1, -1) - 0.1307) / 0.3081

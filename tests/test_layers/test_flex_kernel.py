@@ -5,6 +5,7 @@ import pytest
 import torch
 from original_weights import hashed
 from tolerances import assert_close
+from torch import nn
 
 from smpconv_mm.convert.flexconv import convert_layer
 from smpconv_mm.layers import (
@@ -218,6 +219,27 @@ def test_every_net(kind):
     assert_close(out, dense(x).detach(), 1e-5)
     out.square().sum().backward()
     assert conv.kernel.mask_params.grad.isfinite().all()
+
+
+def test_batch_norm_of_one_position():
+    """A mask that has shrunk to one tap does not stop a training."""
+    torch.manual_seed(0)
+    layer = FlexConv2d(
+        2,
+        3,
+        9,
+        padding=4,
+        mask_init=0.01,
+        kernel_net=dict(type='MLP', hidden_channels=4, num_layers=3),
+    )
+    nn.init.normal_(layer.kernel.net.norms[0].running_mean)
+    x = torch.randn(2, 2, 5, 6)
+    out = layer(x)
+    out.square().sum().backward()
+    assert layer.kernel().shape == (3, 2, 1, 1)
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+    assert layer.kernel.net.layers[0].bias.grad.abs().sum() > 0
+    assert_close(out, layer.eval()(x), 1e-6)
 
 
 def test_factor_and_dropout():

@@ -23,6 +23,17 @@ FLEX = dict(mask_init=0.3, kernel_net=dict(hidden_channels=8, input_scale=4.0))
 RESNET = dict(depth=26, base_channels=16, stem_channels=32)
 # Small arguments and two input shapes for each backbone
 SMALL = {
+    'CCNN': (
+        dict(
+            kernel_size=9,
+            channels=[6, 8],
+            dropout=0.1,
+            kernel_cfg=dict(
+                mask_init=0.3, kernel_net=dict(hidden_channels=8, omega_0=0.2)
+            ),
+        ),
+        [(2, 3, 9, 8), (1, 3, 7, 4)],
+    ),
     'DCLSConvNeXt': (
         dict(
             arch=dict(channels=[8, 16, 16, 16], depths=[1, 2, 1, 1]),
@@ -76,8 +87,29 @@ SMALL = {
     'RedNet': (dict(RESNET), [(2, 3, 64, 48), (1, 3, 37, 65)]),
     'CedNet': (dict(RESNET), [(2, 3, 64, 48), (1, 3, 37, 65)]),
 }
+# To be compiled, a block of each kind is enough.
+STAGES = dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1))
+SHALLOW = {
+    'CCNN': dict(channels=[8]),
+    'DCLSConvNeXt': dict(arch=dict(channels=[8, 16], depths=[1, 1]), out_indices=-1),
+    'OrientedConvNeXt': dict(
+        arch=dict(channels=[8, 16], depths=[1, 1]), out_indices=-1
+    ),
+    'SMPNet': dict(arch=dict(channels=[8, 16], depths=[1, 1], kernel_sizes=[13, 7])),
+    'UniRepLKNet': dict(
+        arch=dict(channels=[8, 16], depths=[1, 1], kernel_sizes=[[5], [13]])
+    ),
+    'RedNet': STAGES,
+    'CedNet': STAGES,
+    'CIFARResNet': dict(depth=8),
+    'FlexNet': dict(channels=[8]),
+    'FlexTCN': dict(channels=[8, 6]),
+    'SMPTCN': dict(channels=[8, 6]),
+    'SMPResNet': dict(channels=[8]),
+}
 # Those that take kernel_cfg, and what their kernels are
 TAKES_KERNELS = {
+    'CCNN': (2, 'depthwise', False),
     'FlexNet': (2, 'dense', False),
     'FlexTCN': (1, 'dense', True),
     'SMPNet': (2, 'depthwise', False),
@@ -280,7 +312,7 @@ def compile_whole(backbone, x, backend):
     ],
 )
 def test_compile_has_no_graph_break(form, name):
-    backbone = build(name).train(form == 'train')
+    backbone = build(name, **SHALLOW.get(name, {})).train(form == 'train')
     for module in backbone.modules():  # the same numbers in every call
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0

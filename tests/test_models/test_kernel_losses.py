@@ -6,10 +6,17 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
+from tolerances import assert_close
 
 from smpconv_mm.convert.flexconv import convert_flexconv
 from smpconv_mm.layers import FlexConv2d, FlexKernel, KernelConv
-from smpconv_mm.models import AliasingLoss, FlexNet, KernelNormLoss
+from smpconv_mm.models import (
+    CCNN,
+    AliasingLoss,
+    FlexNet,
+    KernelNormLoss,
+    ParameterNormLoss,
+)
 from smpconv_mm.registry import MODELS
 
 GOLDEN = Path(__file__).parents[1] / 'golden/flexconv/regularizer.pt'
@@ -102,7 +109,27 @@ def test_kernel_norm():
     assert KernelNormLoss(0.1)({conv: kernel}).item() == pytest.approx(expected.item())
 
 
-def test_classifier_trains_on_both():
+def test_parameter_norm():
+    """As CCNN says: kernels, and all parameters outside of their networks."""
+    torch.manual_seed(0)
+    net = CCNN(2, 9, [3], kernel_cfg=dict(kernel_net=dict(hidden_channels=4)))
+    kernels = {layer: layer.kernel() for layer in layers(net)}
+    # mask, bias and 1x1 convolution of both layers; norms, linear
+    others = [p for n, p in net.named_parameters() if '.kernel.net.' not in n]
+    assert len(others) == 2 * 4 + 3 * 2 + 2
+    norms = [v.square().sum().sqrt() for v in (*kernels.values(), *others)]
+    loss = ParameterNormLoss(0.1)(kernels, net)
+    assert_close(loss, 0.1 * sum(norms), 1e-6)
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+    # plain weights are the kernel, and count once
+    net = CCNN(2, 3, [3], kernel_cfg=dict(type='DenseKernel'))
+    kernels = {layer: layer.kernel() for layer in layers(net)}
+    total = sum(p.norm() for p in net.parameters())
+    assert_close(ParameterNormLoss(0.1)(kernels, net), 0.1 * total, 1e-6)
+
+
+def test_classifier_trains_on_all():
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
     small = dict(kernel_net=dict(hidden_channels=4))
@@ -121,6 +148,7 @@ def test_classifier_trains_on_both():
             kernel_losses=[
                 dict(type='smpconv_mm.AliasingLoss'),
                 dict(type='smpconv_mm.KernelNormLoss', loss_weight=1e-5),
+                dict(type='smpconv_mm.ParameterNormLoss', loss_weight=1e-5),
             ],
         )
     )
@@ -131,7 +159,8 @@ def test_classifier_trains_on_both():
         torch.randn(2, 3, 5, 5), [DataSample().set_gt_label(i) for i in (0, 2)]
     )
     assert len(made) == len(hooks) == 3  # each once
-    assert set(losses) == {'loss', 'loss_aliasing', 'loss_kernel_norm'}
+    names = {'aliasing', 'kernel_norm', 'parameter_norm'}
+    assert set(losses) == {'loss', *(f'loss_{name}' for name in names)}
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.parameters())
     assert not any(len(k._forward_hooks) > 1 for k in kernels)

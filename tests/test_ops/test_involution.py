@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -332,30 +329,6 @@ def test_same_result_for_any_number_of_threads():
                 assert torch.equal(a, b)
     finally:
         torch.set_num_threads(before)
-
-
-CHECK = """
-import sys, torch
-sys.path[:0] = {path!r}
-import pytest
-sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {file!r}, '-k',
-    'test_agrees and cpp and not float16']))
-"""
-
-
-@needs_cpp
-@pytest.mark.parametrize('capability', ['default', 'avx2', 'avx512'])
-def test_every_instruction_set(capability):
-    """As far as this processor has it; torch's variable bounds ours, too."""
-    path = [str(Path(__file__).parents[1])]
-    done = subprocess.run(
-        [sys.executable, '-c', CHECK.format(path=path, file=__file__)],
-        env={**os.environ, 'ATEN_CPU_CAPABILITY': capability},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
 
 
 @needs_cpp

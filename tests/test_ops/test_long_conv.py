@@ -10,7 +10,7 @@ from tolerances import TOLERANCES, assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from smpconv_mm import ops
-from smpconv_mm.ops import fft_conv
+from smpconv_mm.ops import fft_conv, spectra
 
 # operation, shape of the input, shape of the kernel, settings
 SEQUENCES = [
@@ -32,6 +32,7 @@ MAPS = [
     ('conv2d', (2, 3, 8, 9), (2, 3, 3, 2), {}),
     ('conv2d', (2, 3, 4, 3), (2, 3, 2, 3), dict(padding=(5, 0))),  # outputs of zeros
     ('conv2d', (0, 2, 5, 5), (3, 2, 4, 5), dict(padding='same')),
+    ('conv2d', (2, 3, 5, 70), (4, 3, 4, 9), dict(padding='same')),  # by fast transforms
 ]
 STRIDED = [
     ('conv2d', (2, 4, 9, 7), (4, 2, 3, 4), dict(stride=2, padding=1, groups=2)),
@@ -126,6 +127,7 @@ def test_gradcheck(case, backend):
         ((2, 3, 9), (4, 3, 7), [6], [0], 1, True),  # kernel not kept
         ((2, 4, 9), (4, 1, 5), [4], [0], 4, True),
         ((3, 4, 5, 6), (6, 2, 3, 4), [1, 1], [1, 2], 2, True),
+        ((3, 4, 5, 6), (2, 4, 3, 4), [1, 1], [1, 2], 1, True),
         ((2, 4, 5, 6), (6, 2, 3, 4), [1, 1], [1, 2], 2, False),
         ((0, 2, 9), (3, 2, 7), [6], [0], 1, True),
     ],
@@ -241,7 +243,7 @@ def test_auto_counts_the_work(op, input, weight, expected):
 
 def test_fast_lengths():
     for n in (1, 2, 7, 31, 1000, 1023, 15999, 31999):
-        length = fft_conv._fast_length(n)
+        length = spectra._fast_length(n)
         assert length >= n and length % 2 == 0 and length < 1.3 * n + 2
         for factor in (2, 3, 5):
             while length % factor == 0:

@@ -1,7 +1,4 @@
 import math
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -250,37 +247,6 @@ def test_same_result_for_any_number_of_threads(shape):
             assert all(torch.equal(a, b) for a, b in zip(found[:3], alone))
     finally:
         torch.set_num_threads(before)
-
-
-CHECK = """
-import sys, torch
-sys.path[:0] = {path!r}
-from test_oriented_conv import *
-for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
-    for shape in SHAPES:
-        tensors, angle, probe = make(shape, dtype)
-        function = partial(ops.oriented_conv2d, backend='cpp')
-        found = run(function, tensors, angle, probe, shape[-1])
-        double = [t.double() for t in tensors], angle, probe.double()
-        wanted = run(ops.reference.oriented_conv2d, *double, shape[-1])
-        for a, e in zip(found, wanted):
-            assert_close(a, e, tolerance)
-print('right')
-"""
-
-
-@needs_cpp
-@pytest.mark.parametrize('capability', ['default', 'avx2', 'avx512'])
-def test_every_instruction_set(capability):
-    """As far as this processor has it; torch's variable bounds ours, too."""
-    path = [os.path.dirname(__file__), str(Path(__file__).parents[1]), os.getcwd()]
-    done = subprocess.run(
-        [sys.executable, '-c', CHECK.format(path=path)],
-        env={**os.environ, 'ATEN_CPU_CAPABILITY': capability},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == 'right', done.stderr
 
 
 @needs_cpp

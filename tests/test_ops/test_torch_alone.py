@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from smpconv_mm.ops.extension import why_not
+
 ROOT = Path(__file__).parents[2]
 
 # Runs where no other package can be found. On processors without bfloat16, torch's
-# own convolutions add up in bfloat16 unless they are kept from it.
+# own convolutions add up in bfloat16 unless they are kept from it. Our compiled
+# operations choose by the same variable as torch.
 CODE = """
 import runpy, sys
 from importlib.machinery import PathFinder
@@ -35,6 +38,9 @@ if {everything}:
         runpy.run_path(f'tools/benchmarks/bench_{{name}}.py')
 run('-k', 'autocast or agrees_with_float64 and bfloat16',
     'tests/test_ops/test_depthwise_conv.py', 'tests/test_ops/test_long_conv.py')
+if {compiled}:
+    run('-k', 'test_agrees and cpp and not float16',
+        'tests/test_ops/test_involution.py', 'tests/test_ops/test_oriented_conv.py')
 assert not set(sys.modules) & set(hidden)
 """
 HIDDEN = [
@@ -54,7 +60,11 @@ def test_runs_with_torch_alone_on_older_processors(torch_has, onednn_has):
         [
             sys.executable,
             '-c',
-            CODE.format(hidden=HIDDEN, everything=torch_has == 'default'),
+            CODE.format(
+                hidden=HIDDEN,
+                everything=torch_has == 'default',
+                compiled=why_not('involution', 'cpu') is None,
+            ),
         ],
         env={
             **os.environ,

@@ -17,6 +17,7 @@ LEAST = {
     'involution/rednet-micro': 97,
     'dcls/convnext-micro-dcls': 98,
     'flexconv/flexnet-micro': 98,
+    'ccnn/ccnn-micro': 98,
 }
 
 

@@ -1,4 +1,4 @@
-"""FlexConv's configs on tiny data in the real formats: train, resume, test."""
+"""FlexConv and CCNN on tiny data in the real formats: train, resume, test."""
 
 import json
 from pathlib import Path
@@ -10,20 +10,37 @@ from mmengine.config import Config
 ROOT = Path(__file__).parents[2]
 # one of every set and kind of network
 NAMES = [
-    'flexnet-3_1xb64_cifar10',
-    'flexnet-7_1xb64_mnist',
-    'flexnet-7_1xb256_stl10',
-    'flexnet-5_32xb64_imagenet32',
-    'flexnet-7_1xb64_cifar10-16',
-    'flex-tcn-2_1xb64_pmnist',
-    'flex-tcn-2_1xb64_scifar10-noise-padded',
-    'flex-tcn-2_1xb64_char-trajectories',
-    'flex-tcn-2_1xb64_speech-commands-mfcc',
-    'flex-tcn-2_1xb64_copy-memory',
-    'flex-tcn-2_1xb64_adding-problem',
-    'ckcnn-1m_1xb64_scifar10',
-    'ckcnn-100k_1xb32_char-trajectories',
-    'ck-tcn-2_1xb64_smnist',
+    'flexconv/flexnet-3_1xb64_cifar10',
+    'flexconv/flexnet-7_1xb64_mnist',
+    'flexconv/flexnet-7_1xb256_stl10',
+    'flexconv/flexnet-5_32xb64_imagenet32',
+    'flexconv/flexnet-7_1xb64_cifar10-16',
+    'flexconv/flex-tcn-2_1xb64_pmnist',
+    'flexconv/flex-tcn-2_1xb64_scifar10-noise-padded',
+    'flexconv/flex-tcn-2_1xb64_char-trajectories',
+    'flexconv/flex-tcn-2_1xb64_speech-commands-mfcc',
+    'flexconv/flex-tcn-2_1xb64_copy-memory',
+    'flexconv/flex-tcn-2_1xb64_adding-problem',
+    'flexconv/ckcnn-1m_1xb64_scifar10',
+    'flexconv/ckcnn-100k_1xb32_char-trajectories',
+    'flexconv/ck-tcn-2_1xb64_smnist',
+    'ccnn/ccnn-4-140_smnist',
+    'ccnn/ccnn-6-380_scifar10',
+    'ccnn/ccnn-4-140_cifar10',
+    'ccnn/ccnn-4-140_lra-pathfinder-2d',
+    'ccnn/ccnn-6-380_lra-listops',
+]
+# the same networks on data that others have shown
+MORE = [
+    'ccnn/ccnn-6-380_lra-image',
+    'ccnn/ccnn-4-140_stl10',
+    'ccnn/ccnn-4-140_lra-text',
+    'ccnn/ccnn-6-380_pmnist',
+    'ccnn/ccnn-4-140_speech-commands-mfcc',
+    'ccnn/ccnn-6-380_speech-commands-raw',
+    'ccnn/ccnn-6-380_cifar100',
+    'ccnn/ccnn-4-140_lra-image-2d',
+    'ccnn/ccnn-6-380_lra-pathfinder',
 ]
 
 
@@ -61,9 +78,11 @@ def options_for(cfg, data):
     return options
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+    'name', [*NAMES, *(pytest.param(n, marks=pytest.mark.slow) for n in MORE)]
+)
 def test_trains_resumes_and_tests(run_tool, name, data, tmp_path):
-    config = ROOT / f'configs/flexconv/{name}.py'
+    config = ROOT / f'configs/{name}.py'
     cfg = Config.fromfile(config)
     options = options_for(cfg, data)
     args = config, '--work-dir', tmp_path

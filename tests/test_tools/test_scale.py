@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import ENVIRONMENT, ROOT, free_port, run_in_processes
+from running import ENVIRONMENT, ROOT, free_port, run_in_processes, without_mmdet
 
 from smpconv_mm.checkpoint import find_latest, load
+from smpconv_mm.visualization import read_scalars
 
 FSDP = 'strategy.type=smpconv_mm.FSDPStrategy'
 
@@ -24,7 +25,7 @@ def start(log, config, processes, *args, **environment):
             [*command, *map(str, args)],
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**ENVIRONMENT, **environment},
+            env=without_mmdet({**ENVIRONMENT, **environment}),
         )
 
 
@@ -212,6 +213,13 @@ def test_one_process_dies(tiny_config, tmp_path, fault):
     for path in work.glob('epoch_*.pth'):
         load(path)  # whole, every one of them
     last = load(find_latest(work))['meta']['epoch']
+    if fault == 'killed':  # what was measured in two processes is so in two others
+        measured = dict(read_scalars(work)['accuracy/top1'])
+        epoch = max(i for i in measured if (work / f'epoch_{i}.pth').exists())
+        checkpoint, folder = work / f'epoch_{epoch}.pth', tmp_path / 'test'
+        args = (tiny_config, checkpoint, '--work-dir', folder)
+        done = run_in_processes('test.py', *args)
+        assert f'accuracy/top1: {measured[epoch]:.4f}' in done.stdout
     done = run_in_processes(
         'train.py',
         tiny_config,

@@ -1,5 +1,6 @@
 """Backbones: each returns a tuple of feature maps."""
 
+from .ccnn import CCNN
 from .cifar_resnet import CIFARResNet
 from .convnext_dcls import DCLSConvNeXt
 from .convnext_oriented import OrientedConvNeXt
@@ -11,6 +12,7 @@ from .smpnet import SMPNet
 from .unireplknet import UniRepLKNet
 
 __all__ = [
+    'CCNN',
     'CIFARResNet',
     'CedNet',
     'DCLSConvNeXt',

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from smpconv_mm.registry import MODELS
 
-from .sequence_heads import RegressionHead, StepwiseClsHead
+from .sequence_heads import BinaryClsHead, RegressionHead, StepwiseClsHead
 
 if TYPE_CHECKING:
     from .involution import InvolutionMaskHead, InvolutionRPNHead
@@ -33,6 +33,7 @@ def involution_mask_head(*args, **kwargs) -> InvolutionMaskHead:
 
 
 __all__ = [
+    'BinaryClsHead',
     'RegressionHead',
     'StepwiseClsHead',
     'involution_mask_head',

@@ -1,4 +1,4 @@
-"""Heads of sequence tasks: a class at every step, and a number."""
+"""Heads of sequence tasks: a class at every step, a number, one of two classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from smpconv_mm.registry import MODELS
 
@@ -62,4 +62,34 @@ class RegressionHead(LinearClsHead):
         samples = data_samples or [DataSample() for _ in cls_score]
         for sample, value in zip(samples, cls_score.detach()):
             sample.set_pred_score(value)
+        return samples
+
+
+@MODELS.register_module()
+class BinaryClsHead(LinearClsHead):
+    """Two classes by one score, trained by the binary cross entropy.
+
+    The sigmoid of the score is the probability of class 1. Predictions have
+    ``pred_score`` of both classes and ``pred_label``.
+
+    Args:
+        in_channels (int): Channels of the features (N, in_channels).
+        **kwargs: Of mmpretrain's ``LinearClsHead``.
+    """
+
+    def __init__(self, in_channels: int, **kwargs) -> None:
+        super().__init__(2, in_channels, **kwargs)
+        self.fc = nn.Linear(in_channels, 1)
+
+    def _get_loss(self, cls_score: Tensor, data_samples: list, **kwargs) -> dict:
+        target = torch.cat([sample.gt_label for sample in data_samples])
+        score = cls_score[:, 0]
+        loss = F.binary_cross_entropy_with_logits(score, target.to(score))
+        return dict(loss=loss)
+
+    def _get_predictions(self, cls_score: Tensor, data_samples: list | None) -> list:
+        samples = data_samples or [DataSample() for _ in cls_score]
+        scores = torch.cat([-cls_score, cls_score], dim=1).sigmoid().detach()
+        for sample, score, label in zip(samples, scores, scores.argmax(1)):
+            sample.set_pred_score(score).set_pred_label(label)
         return samples

@@ -1,5 +1,15 @@
 """Terms that are added to the loss of a task."""
 
-from .kernel_losses import AliasingLoss, KernelNormLoss, nyquist_frequency
+from .kernel_losses import (
+    AliasingLoss,
+    KernelNormLoss,
+    ParameterNormLoss,
+    nyquist_frequency,
+)
 
-__all__ = ['AliasingLoss', 'KernelNormLoss', 'nyquist_frequency']
+__all__ = [
+    'AliasingLoss',
+    'KernelNormLoss',
+    'ParameterNormLoss',
+    'nyquist_frequency',
+]

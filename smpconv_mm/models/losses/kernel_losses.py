@@ -1,4 +1,7 @@
-"""Penalties on kernels that networks make (FlexConv, ICLR 2022, section 3.3)."""
+"""Penalties on kernels that networks make.
+
+FlexConv, ICLR 2022 (section 3.3); CCNN, ICLR 2023.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ class KernelNormLoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, kernels: Mapping[KernelConv, Tensor]) -> Tensor:
+    def forward(
+        self, kernels: Mapping[KernelConv, Tensor], model: nn.Module | None = None
+    ) -> Tensor:
         """Penalty of layers and their kernels, ``(out, in, *taps)``."""
         total = []
         for layer, kernel in kernels.items():
@@ -42,6 +47,29 @@ class KernelNormLoss(nn.Module):
             if layer.bias is not None:
                 total.append(layer.bias.norm())
         return self.loss_weight * torch.stack(total).sum()
+
+
+@MODELS.register_module()
+class ParameterNormLoss(KernelNormLoss):
+    """Sum of the norms of kernels and of all other parameters, times a factor.
+
+    The "weight decay" of CCNN. Norms are not squared. Biases, norm layers and widths of
+    masks count; parameters that make kernels count by the kernels that they made.
+
+    Args:
+        loss_weight (float): The factor.
+    """
+
+    name = 'loss_parameter_norm'
+
+    def forward(self, kernels: Mapping[KernelConv, Tensor], model: nn.Module) -> Tensor:
+        """Penalty of a model and the kernels of its layers, ``(out, in, *taps)``."""
+        makers: set[nn.Parameter] = set()
+        for layer in kernels:
+            makers.update(getattr(layer.kernel, 'net', layer.kernel).parameters())
+        others = (p for p in model.parameters() if p not in makers)
+        norms = [value.norm() for value in (*kernels.values(), *others)]
+        return self.loss_weight * torch.stack(norms).sum()
 
 
 @MODELS.register_module()
@@ -133,7 +161,9 @@ class AliasingLoss(nn.Module):
             return filters.sum(0, keepdim=True) + mask * with_mask - limit
         return filters + mask * with_mask / number - limit / number
 
-    def forward(self, kernels: Mapping[KernelConv, Tensor]) -> Tensor:
+    def forward(
+        self, kernels: Mapping[KernelConv, Tensor], model: nn.Module | None = None
+    ) -> Tensor:
         """Penalty of layers; the kernels that they made are not needed."""
         excess = [
             self.excess(layer.kernel)

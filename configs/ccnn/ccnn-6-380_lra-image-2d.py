@@ -1,0 +1,10 @@
+_base_ = ['./ccnn-4-140_lra-image-2d.py']
+
+model = dict(
+    backbone=dict(
+        channels=[380] * 6,
+        kernel_cfg=dict(kernel_net=dict(hidden_channels=64, omega_0=2306.081)),
+    ),
+    head=dict(in_channels=380),
+    kernel_losses=[],
+)

@@ -1,0 +1,13 @@
+# 70 % of the samples are missing; the fourth channel says which are there.
+_base_ = ['./ckcnn-100k_1xb32_char-trajectories.py']
+
+model = dict(
+    backbone=dict(
+        in_channels=4,
+        dropout=0.1,
+        kernel_cfg=dict(kernel_net=dict(omega_0=4.24)),
+    ),
+)
+train_dataloader = dict(dataset=dict(drop_rate=70))
+val_dataloader = dict(dataset=dict(drop_rate=70))
+test_dataloader = dict(dataset=dict(drop_rate=70))
