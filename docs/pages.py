@@ -24,6 +24,7 @@ READMES = {
     'detection': ROOT / 'configs/detection/README.md',
     'segmentation': ROOT / 'configs/segmentation/README.md',
     'cuda_ops': ROOT / 'cuda_ops/README.md',
+    'function_fitting': ROOT / 'projects/function_fitting/README.md',
 }
 _LINK = re.compile(r'(\]\()([^)\s]+)(\))')
 

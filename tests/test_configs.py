@@ -1,6 +1,5 @@
 """Every config in the tree is built."""
 
-import math
 import re
 from functools import cache
 from pathlib import Path
@@ -11,7 +10,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from modelindex.load_model_index import load as load_model_index
-from torch.overrides import TorchFunctionMode
+from structures import LargeOnMeta, structure
 
 from smpconv_mm.apis.complexity import measure
 from smpconv_mm.engine.config import drop_amp
@@ -24,18 +23,6 @@ CONFIGS = sorted(
     for p in (ROOT / 'configs').rglob('*.py')
     if '_base_' not in p.parts
 )
-
-
-class LargeOnMeta(TorchFunctionMode):
-    """Large tensors are made without memory, so that their numbers are not drawn."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is torch.empty:
-            size = args if isinstance(args[0], int) else args[0]
-            if math.prod(size) > 4096:
-                kwargs = dict(kwargs, device='meta')
-        return function(*args, **kwargs)
 
 
 def build(cfg):
@@ -501,10 +488,7 @@ def test_model_index():
     for entry in entries:
         if entry.metadata.flops:
             cfg = Config.fromfile(ROOT / entry.config)
-            if 'oriented1d' in entry.config:  # counted by the operator's formula
-                model = MODELS.build(cfg.model)
-            else:  # without computing
-                model = build(cfg).to_empty(device='meta')
+            model = structure(MODELS.build, cfg.model)
             side = 224 if 'in1k' in entry.name else 32
             assert entry.metadata.flops == measure(model, (3, side, side)).total
         for result in entry.results or ():

@@ -161,7 +161,7 @@ def fit_budget(
         start, total = time.perf_counter(), 0.0
         for name, cfg in configs.items():
             report(name)
-            total += _seconds_of_an_epoch(cfg, Path(work_dir, 'trial'))
+            total += _seconds_of_an_epoch(name, cfg, Path(work_dir, 'trial'))
         left = seconds - (time.perf_counter() - start)
         epochs = int(left / (total * seeds))
         if epochs < 1:
@@ -179,9 +179,11 @@ def fit_budget(
     return epochs
 
 
-def _seconds_of_an_epoch(cfg: Config, folder: Path) -> float:
+def _seconds_of_an_epoch(name: str, cfg: Config, folder: Path) -> float:
     cfg = copy.deepcopy(cfg)
-    cfg.work_dir, cfg.log_level, cfg.experiment_name = str(folder), 'WARNING', 'trial'
+    cfg.work_dir, cfg.log_level = str(folder), 'WARNING'
+    # MMEngine tells runs of one second apart by their names alone
+    cfg.experiment_name = f'trial-{name}'
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     start = time.perf_counter()
     try:

@@ -19,15 +19,17 @@ from torch import Tensor, nn
 from smpconv_mm.compat.mmengine import index_folder
 from smpconv_mm.registry import MODELS
 
-_CONFIG = re.compile(r'(.+)_\d+xb\d+_(in1k|in1k-384px|in21k|cifar10)')
+_CONFIG = re.compile(r'(.+?)(?:_\d+xb\d+)?_(in1k|in1k-384px|in21k|cifar10)')
 
-# what timm says of the data of a config; mean and deviation are always ImageNet's
+# what timm says of the data of a config, besides ImageNet's mean and deviation
 _DATA = {
     'in1k': dict(input_size=(3, 224, 224), num_classes=1000, crop_pct=0.875),
     'in1k_384px': dict(input_size=(3, 384, 384), num_classes=1000, crop_pct=1.0),
     'in21k': dict(input_size=(3, 224, 224), num_classes=21841, crop_pct=0.875),
     'cifar10': dict(input_size=(3, 32, 32), num_classes=10, crop_pct=1.0),
 }
+# CCNN takes those of the images themselves
+_CIFAR10 = dict(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261))
 
 
 def published() -> dict[str, dict[str, Path]]:
@@ -59,7 +61,11 @@ def register() -> None:
         warnings.warn(f'smpconv_mm: {error}', stacklevel=2)
         return
     settings = {
-        f'{name}.{tag}': dict(_DATA[tag], classifier='head.fc')
+        f'{name}.{tag}': dict(
+            **_DATA[tag],
+            **(_CIFAR10 if name.startswith('ccnn') else {}),
+            classifier='head.fc',
+        )
         for name, tags in models.items()
         for tag in tags
     }

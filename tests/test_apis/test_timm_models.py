@@ -33,6 +33,7 @@ ONE_EACH = {
     'rednet_26': dict(base_channels=16, stem_channels=32),
     'cednet_38': dict(base_channels=16, stem_channels=32),
     'flexnet_3': dict(channels=[8, 12, 8], stem_channels=8),
+    'ccnn_4_140': dict(channels=[8, 12, 8]),
     'smp_resnet': dict(channels=[8, 12, 8], stem_channels=8),
 }
 EVERY = pytest.mark.parametrize('name', ONE_EACH)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from structures import structure
 from tolerances import assert_close
 
 from smpconv_mm.apis.complexity import measure
@@ -53,7 +54,7 @@ def small(variant='1dpp', **kwargs):
 
 @pytest.mark.parametrize('arch, variant', PARAMETERS)
 def test_number_of_parameters(arch, variant):
-    net = OrientedConvNeXt(arch, variant)
+    net = structure(OrientedConvNeXt, arch, variant)
     head = 1000 * (net.channels[-1] + 1)
     count = sum(p.numel() for p in net.parameters())
     assert count + head == PARAMETERS[arch, variant]
@@ -61,7 +62,7 @@ def test_number_of_parameters(arch, variant):
 
 @pytest.mark.parametrize('arch, variant', FLOPS)
 def test_number_of_operations(arch, variant):
-    net = OrientedConvNeXt(arch, variant)
+    net = structure(OrientedConvNeXt, arch, variant)
     sides = (56, 28, 14, 7)
     blocks = zip(net.depths, net.channels, sides)
     normed = sum(depth * channels * side**2 for depth, channels, side in blocks)
@@ -74,8 +75,9 @@ def test_number_of_operations(arch, variant):
 
 @pytest.mark.parametrize('arch, variant', BACKBONE)
 def test_number_of_parameters_for_larger_images(arch, variant):
-    net = OrientedConvNeXt(
-        arch, variant, trained_sides=(56, 28, 14, 7), out_indices=(0, 1, 2, 3)
+    sides, maps = (56, 28, 14, 7), (0, 1, 2, 3)
+    net = structure(
+        OrientedConvNeXt, arch, variant, trained_sides=sides, out_indices=maps
     )
     angles = [b for name, b in net.named_buffers() if name.endswith('.angle')]
     count = sum(t.numel() for t in [*net.parameters(), *angles])

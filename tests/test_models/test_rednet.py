@@ -1,6 +1,7 @@
 """Sizes of RedNet and CedNet, as published."""
 
 import pytest
+from structures import structure
 from torch import nn
 
 from smpconv_mm.apis.complexity import measure
@@ -39,7 +40,7 @@ class Classifier(nn.Module):
 
 @pytest.mark.parametrize('network, depth, stem, parameters, operations', SIZES)
 def test_sizes(network, depth, stem, parameters, operations):
-    net = Classifier(network(depth, stem_kernel_size=stem))
+    net = structure(lambda: Classifier(network(depth, stem_kernel_size=stem)))
     assert sum(p.numel() for p in net.parameters()) == parameters
     saved = []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import ENVIRONMENT, ROOT, free_port, run_in_processes
+from running import ENVIRONMENT, ROOT, free_port, run_in_processes, without_mmdet
 
 from smpconv_mm.checkpoint import find_latest, load
 from smpconv_mm.visualization import read_scalars
@@ -25,7 +25,7 @@ def start(log, config, processes, *args, **environment):
             [*command, *map(str, args)],
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**ENVIRONMENT, **environment},
+            env=without_mmdet({**ENVIRONMENT, **environment}),
         )
 
 

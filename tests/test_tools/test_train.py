@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from running import without_mmdet
 
 from smpconv_mm.checkpoint import load
 
@@ -79,7 +80,7 @@ def test_killed_and_resumed(run_tool, tiny_config, unbroken, tmp_path):
         [sys.executable, ROOT / 'tools/train.py', tiny_config, '--work-dir', tmp_path],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        env=without_mmdet(),
     )
     deadline = time.time() + 120
     while not (tmp_path / 'epoch_2.pth').exists() and time.time() < deadline:

@@ -19,7 +19,7 @@ class Cpp(OwnKernels):
 
     def unsupported(self, input, weight, angle, bias, stride) -> str | None:
         """Return the reason, see :class:`.Backend`."""
-        if input.device.type != 'cpu':
+        if input.device.type not in ('cpu', 'meta'):  # meta: shapes alone
             return f'it runs on the CPU, the input is on {input.device}'
         if input.dtype not in _DTYPES:
             return f'it has no {input.dtype}'
