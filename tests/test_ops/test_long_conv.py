@@ -229,6 +229,8 @@ def test_spectra_of_long_kernels_are_not_kept(kept, monkeypatch):
         ('causal_conv1d', (8, 64, 1024), (64, 1, 1024), 'fft'),
         ('conv2d', (8, 24, 32, 32), (24, 24, 33, 33), 'fft'),
         ('conv2d', (8, 24, 32, 32), (24, 24, 3, 3), 'direct'),
+        ('conv2d', (16, 36, 32, 32), (36, 36, 7, 7), 'fft'),
+        ('conv2d', (16, 3, 32, 32), (24, 3, 5, 5), 'direct'),
         ('conv2d', (32, 32, 8, 8), (32, 32, 5, 5), 'direct'),
     ],
 )
