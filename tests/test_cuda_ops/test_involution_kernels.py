@@ -58,17 +58,18 @@ def test_agrees_with_float64_reference(shape, dtype, device):
             assert_close(actual, exact, limit, what)
 
 
+@pytest.mark.parametrize('dilation', [1, 2], ids=['strips', 'tensor cores'])
 @pytest.mark.parametrize('width', [3, 6, 12, 24])
 @pytest.mark.parametrize('offset', [0, 1, 2, 4])
-def test_alignment_of_rows_and_tensors(width, offset):
-    shape = (2, 16, 1, 5, width, 5, 1, 2, 1, 'contiguous', 'zeros')
+def test_alignment_of_rows_and_tensors(width, offset, dilation):
+    shape = (2, 16, 1, 5, width, 5, 1, 2 * dilation, dilation, 'contiguous', 'zeros')
     tensors = make(shape, torch.bfloat16, offset)
     for exact, (what, *arrays) in zip(expect(shape, *tensors), passes(*tensors)):
         assert_close(run(shape, what, *arrays), exact, 2e-2, what)
 
 
 def test_does_not_depend_on_the_order_of_threads():
-    shape = (2, 40, 1, 14, 14, 7, 1, 3, 1, 'contiguous', 'zeros')
+    shape = (2, 40, 1, 14, 14, 7, 1, 6, 2, 'contiguous', 'zeros')
     for what, *arrays in passes(*make(shape, torch.bfloat16)):
         found = [run(shape, what, *arrays, seed=s) for s in range(4)]
         assert all(torch.equal(found[0], other) for other in found)
@@ -104,13 +105,19 @@ MISTAKES = [
     ('taps at the wrong rows', MMA, '(row - «first_rows[u]»)', 'b.rows.first',
      'tensor input'),
     ('no barrier after loading (strips)', STRIP,
-     '  «__syncthreads()»;\n  const int height', NOTHING, 'strip output'),
-    ('taps not turned round (strips)', STRIP, '«K - 1 - v» : u * K + v', 'v',
-     'strip input'),
-    ('windows one column early (strips)', STRIP, 'x = b.left - «t.padding» + i;',
-     't.padding + 1', 'strip weight'),
+     'copy_wait();\n  «__syncthreads()»', NOTHING, 'strip output'),
+    ('no barrier after the zeros (strips)', STRIP,
+     't.pitch);\n    «__syncthreads()»', NOTHING, 'strip weight'),
+    ('taps not turned round (strips)', STRIP, 'next = int(«Transposed ? -plane : plane»);',
+     'plane', 'strip input'),
+    ('windows one column early (strips)', STRIP, 'left = b.left - «strip_lead<K>()»;',
+     'strip_lead<K>() + 1', 'strip weight'),
+    ('no zeros around the map (strips)', STRIP,
+     '«fill_zero(to, to + kStripMembers * rows * t.pitch)»', NOTHING, 'strip output'),
+    ('weight of the targets, not the sources (strips)', STRIP,
+     '«Transposed ? v - K / 2 : 0»);', '0', 'strip input'),
     ('a column too many is written (strips)', STRIP,
-     'if («column + e < width») to[e] = sum', 'true', 'strip output'),
+     'if («column + p < width»)\n', 'true', 'strip output'),
     ('window not moved (SIMT)', DEVICE, 'if («over > 0») first -=', 'over > 9',
      'simt output'),
     ('readers of moved windows forgotten (SIMT)', DEVICE,
@@ -121,7 +128,7 @@ MISTAKES = [
 
 # several tiles of rows and columns, more tasks than warps, 20 channels in a group
 HARD = {
-    'tensor': (1, 40, 2, 21, 76, 5, 1, 2, 1, 'contiguous', 'zeros'),
+    'tensor': (1, 40, 2, 21, 76, 5, 1, 4, 2, 'contiguous', 'zeros'),
     'strip': (1, 16, 1, 9, 11, 7, 1, 3, 1, 'contiguous', 'zeros'),
     'simt': (1, 6, 2, 9, 12, 5, 1, 2, 1, 'interleaved', 'clamp'),
 }

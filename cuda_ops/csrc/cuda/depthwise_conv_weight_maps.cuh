@@ -123,12 +123,7 @@ __device__ __forceinline__ int wrapped(int slot, int ring) {
   return slot >= ring ? slot - ring : slot;
 }
 
-// The next `Vector` numbers, on their way through registers.
-template <typename T, int Vector>
-struct alignas(Vector * sizeof(T)) Numbers {
-  T value[Vector];
-};
-
+// Stores numbers that were on their way through registers.
 template <typename T, int Vector>
 __device__ __forceinline__ void store_numbers(
     typename WeightNumbers<T>::Element* to, int low, const Numbers<T, Vector>& numbers) {

@@ -1,4 +1,5 @@
-// Involution of 16-bit maps by tensor cores, sm_80 and newer.
+// Involution of 16-bit maps by tensor cores, sm_80 and newer, where there are no strips
+// (involution_strip_kernel.cuh).
 //
 // A row `y` of the input gives its share of row `i` of the output by a product,
 //
@@ -42,17 +43,6 @@ __device__ __forceinline__ void copy_or_clear(T* to, const T* from, bool inside)
   }
 }
 
-// Calls body(integral_constant) with the number of elements of a copy.
-template <typename F>
-__device__ __forceinline__ void with_vector(int vector, const F& body) {
-  switch (vector) {
-    case 8: return body(std::integral_constant<int, 8>());
-    case 4: return body(std::integral_constant<int, 4>());
-    case 2: return body(std::integral_constant<int, 2>());
-    default: return body(std::integral_constant<int, 1>());
-  }
-}
-
 // Copies rows and columns of a group's maps to [member][row][column]; places outside of
 // the map and members that do not exist become 0.
 template <typename T>
@@ -60,7 +50,7 @@ __device__ __forceinline__ void load_members(T* to, int member_pitch, int pitch,
                                              Range rows, int left, const T* maps, int height,
                                              int width, int64_t image, int group,
                                              const InvolutionShape& s, int vector) {
-  with_vector(vector, [&](auto count) {
+  with_vector<T>(vector, [&](auto count) {
     constexpr int kVector = decltype(count)::value;
     const int vectors = pitch / kVector;
     const int lane = threadIdx.x % kWarpSize, warps = blockDim.x / kWarpSize;
@@ -162,7 +152,7 @@ __global__ void __launch_bounds__(256, 3)
   const int64_t outputs = int64_t(s.out_height) * s.out_width;
   const T* group_weight =
       weight + (b.image * s.groups + b.group) * s.kernel * s.kernel * outputs;
-  with_vector(t.weight_vector, [&](auto count) {
+  with_vector<T>(t.weight_vector, [&](auto count) {
     constexpr int kVector = decltype(count)::value;
     const int vectors = t.weight_columns / kVector;
     for (int i = lane; i < t.weight_rows * vectors; i += kWarpSize) {
@@ -313,19 +303,17 @@ __global__ void __launch_bounds__(256)
 
   const int64_t outputs = int64_t(s.out_height) * s.out_width;
   T* to = target + (b.image * s.groups + b.group) * s.kernel * s.kernel * outputs;
-  with_vector(t.weight_vector, [&](auto count) {
+  with_vector<T>(t.weight_vector, [&](auto count) {
     constexpr int kVector = decltype(count)::value;
-    struct alignas(kVector * sizeof(T)) Numbers {
-      T value[kVector];
-    };
+    using Vector = Numbers<T, kVector>;
     const int vectors = t.weight_columns / kVector, numbers = b.rows.size() * vectors;
     for (int i = threadIdx.x; i < s.kernel * s.kernel * numbers; i += blockDim.x) {
       const int tap = i / numbers, r = i % numbers / vectors, at = i % vectors * kVector;
       if (b.columns.first + at >= b.columns.last) continue;
-      *reinterpret_cast<Numbers*>(to + tap * outputs +
+      *reinterpret_cast<Vector*>(to + tap * outputs +
                                   int64_t(b.rows.first + r) * s.out_width +
                                   b.columns.first + at) =
-          *reinterpret_cast<const Numbers*>(kernels + tap * t.tap_pitch +
+          *reinterpret_cast<const Vector*>(kernels + tap * t.tap_pitch +
                                             r * t.weight_columns + at);
     }
   });

@@ -17,15 +17,6 @@ constexpr int kInvolutionWarps = 8;  // of a block, at most
 // Elements from row to row so that eight rows lie in different banks.
 inline int odd_pitch(int columns) { return round_up(columns, 16) + 8; }
 
-// Elements that one copy may take from rows of `width`.
-template <typename T>
-int copy_vector(int width, const T* data) {
-  const auto address = reinterpret_cast<uintptr_t>(data);
-  for (int vector = 8; vector > 1; vector /= 2)
-    if (width % vector == 0 && address % (vector * sizeof(T)) == 0) return vector;
-  return 1;
-}
-
 // The rest of a tile whose rows and columns are chosen.
 template <bool Transposed>
 void lay_out(const InvolutionShape& s, InvolutionPass pass, InvolutionTile* t) {
@@ -95,41 +86,41 @@ bool plan_involution(const InvolutionShape& s, const Device& device, InvolutionP
   return false;
 }
 
-inline bool plan_strips(const InvolutionShape& s, const Device& device, InvolutionPass pass,
-                        const float* weight, StripTile* t) {
-  const bool transposed = pass == InvolutionPass::kInput;
-  const int height = transposed ? s.height : s.out_height;
-  const int width = transposed ? s.width : s.out_width;
-  t->padding = transposed ? s.kernel - 1 - s.padding : s.padding;
+template <int K, typename T>
+bool plan_strips(const InvolutionShape& s, const Device& device, InvolutionPass pass,
+                 const T* first, const T* second, const T* target, StripTile* t) {
   t->chunks = ceil_div(group_width(s), kStripMembers);
-  if (s.stride != 1 || s.dilation != 1 || s.clamp || t->padding < 0 ||
+  if (s.stride != 1 || s.dilation != 1 || s.clamp || s.padding != K / 2 ||
+      int64_t(s.height) * s.width * larger(s.channels, K * K) >> 31 ||
       (pass == InvolutionPass::kWeight && t->chunks > 1))
     return false;
-  const int all = ceil_div(width, kStripOutputs);
+  const int all = ceil_div(s.width, kStripOutputs);
   t->column_tiles = ceil_div(all, 16);
   t->strips = ceil_div(all, t->column_tiles);
-  t->row_tiles = ceil_div(height, smaller(height, kStripThreads / t->strips));
-  t->rows = ceil_div(height, t->row_tiles);
-  t->threads = round_up(t->rows * t->strips, kWarpSize);
-  t->pitch = t->strips * kStripOutputs + round_up(s.kernel - 1, 4);
-  t->vector = copy_vector(s.out_width, weight) >= 4;
-  t->shared = kStripMembers * (t->rows + s.kernel - 1) * t->pitch * 4;
+  t->lanes = t->strips % 8 > 4 ? round_up(t->strips, 8) : t->strips;
+  t->row_tiles = ceil_div(s.height, smaller(s.height, kStripThreads / t->lanes));
+  t->rows = ceil_div(s.height, t->row_tiles);
+  t->threads = round_up(t->rows * t->lanes, kWarpSize);
+  t->pitch = (t->strips - 1) * kStripOutputs + strip_reach<K>();
+  t->vector = smaller(smaller(4, copy_vector(s.width, first)),
+                      smaller(copy_vector(s.width, second), copy_vector(s.width, target)));
+  t->copies = plan_copies(t->vector, smaller(t->pitch, s.width));
+  t->shared = kStripMembers * (t->rows + K - 1) * t->pitch * 4;
   return t->shared <= device.shared_of_block;
 }
 
-template <InvolutionPass Pass, int K, typename Launch>
+template <InvolutionPass Pass, int K, typename T, typename Launch>
 bool involution_strips(const Launch& launch, const Device& device, const InvolutionShape& s,
-                       const float* first, const float* second, float* target) {
+                       const T* first, const T* second, T* target) {
   StripTile t;
-  const float* weight = Pass == InvolutionPass::kWeight ? target : second;
-  if (!plan_strips(s, device, Pass, weight, &t)) return false;
+  if (!plan_strips<K>(s, device, Pass, first, second, target, &t)) return false;
   const int64_t blocks =
       int64_t(s.batch) * s.groups * t.chunks * t.row_tiles * t.column_tiles;
   if constexpr (Pass == InvolutionPass::kWeight)
-    launch(involution_weight_strip_kernel<K>, blocks, t.threads, t.shared, first, second,
+    launch(involution_weight_strip_kernel<T, K>, blocks, t.threads, t.shared, first, second,
            target, s, t);
   else
-    launch(involution_strip_kernel<K, Pass == InvolutionPass::kInput>, blocks, t.threads,
+    launch(involution_strip_kernel<T, K, Pass == InvolutionPass::kInput>, blocks, t.threads,
            t.shared, first, second, target, s, t);
   return true;
 }
@@ -143,6 +134,16 @@ bool involution(const Launch& launch, const Device& device, const InvolutionShap
                 const T* first, const T* second, T* target) {
   constexpr bool kTransposed = Pass == InvolutionPass::kInput;
   const int64_t groups = int64_t(s.batch) * s.groups;
+  if (!device.settings.any()) {  // which are of tensor cores
+    bool done = false;
+    if (s.kernel == 3)
+      done = involution_strips<Pass, 3>(launch, device, s, first, second, target);
+    if (s.kernel == 5)
+      done = involution_strips<Pass, 5>(launch, device, s, first, second, target);
+    if (s.kernel == 7)
+      done = involution_strips<Pass, 7>(launch, device, s, first, second, target);
+    if (done) return true;
+  }
   if constexpr (is_half<T>()) {
     InvolutionTile t;
     t.source_vector = copy_vector(kTransposed ? s.out_width : s.width, first);
@@ -162,16 +163,6 @@ bool involution(const Launch& launch, const Device& device, const InvolutionShap
     }
   }
   if (device.settings.any()) return false;
-  if constexpr (std::is_same<T, float>::value) {
-    bool done = false;
-    if (s.kernel == 3)
-      done = involution_strips<Pass, 3>(launch, device, s, first, second, target);
-    if (s.kernel == 5)
-      done = involution_strips<Pass, 5>(launch, device, s, first, second, target);
-    if (s.kernel == 7)
-      done = involution_strips<Pass, 7>(launch, device, s, first, second, target);
-    if (done) return true;
-  }
   if constexpr (Pass == InvolutionPass::kWeight) {
     const int blocks = ceil_div(s.out_height * s.out_width, kSimtThreads);
     launch(involution_weight_simt_kernel<T>, groups * s.kernel * blocks, kSimtThreads, 0,

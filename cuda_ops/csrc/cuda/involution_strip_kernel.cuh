@@ -1,9 +1,10 @@
-// Involution in float32 with stride and dilation 1, zeros around the map and K = 3, 5
-// or 7: a thread works on a strip of outputs, so that a number of the map serves
-// several of them once it is in a register.
+// Involution with stride and dilation 1, borders of zeros as wide as keep the size, and
+// K = 3, 5 or 7: a thread works on a strip of outputs, so that a number of the map
+// serves several of them once it is in a register. Sums are taken in float32.
 #pragma once
 
 #include "involution_device.cuh"
+#include "windows.cuh"
 
 namespace smpconv_mm {
 
@@ -13,22 +14,67 @@ constexpr int kStripThreads = 128;
 
 struct StripTile {
   int rows, strips;  // of a block
+  int lanes;         // threads of a row: eight neighbours shall read from one
   int row_tiles, column_tiles, chunks;
-  int padding;  // of the windows of targets in the source
-  int pitch;    // of a row of the source in shared memory
-  int vector;   // whether a strip of the weight is one aligned load
+  int pitch;       // of a row of the source in shared memory
+  Copies copies;   // of the source
+  int vector;      // numbers of a row of the weight and of the target that go at once
   int threads, shared;
 };
 
-// Numbers of a row that a strip reads, in whole loads of four.
+// In shared memory, columns to the left of a block's targets.
+template <int K>
+constexpr int strip_lead() {
+  return round_up(K / 2, kStripOutputs);
+}
+
+// Numbers of a row that a strip reads, from strip_lead() to its left on.
 template <int K>
 constexpr int strip_reach() {
-  return (kStripOutputs + K - 1 + 3) / 4 * 4;
+  return round_up(strip_lead<K>() + kStripOutputs + K / 2, 4);
 }
 
 __device__ __forceinline__ void load_four(float* to, const float* from) {
   const float4 value = *reinterpret_cast<const float4*>(from);
   to[0] = value.x, to[1] = value.y, to[2] = value.z, to[3] = value.w;
+}
+
+// Four neighbours in a row of `width`, `shift` columns behind `column`, a multiple of
+// four; 0 outside of the row. `at` is the place of `column`.
+template <int Vector, typename T>
+__device__ __forceinline__ void load_strip(float (&to)[kStripOutputs], const T* at,
+                                           int column, int width, int shift) {
+  constexpr int kBefore = 4;  // shifts are larger than -4
+#pragma unroll
+  for (int p = -kBefore; p < 2 * kStripOutputs; p += Vector) {
+    if (p + Vector <= shift || p >= shift + kStripOutputs) continue;
+    float number[Vector] = {};
+    if (column + p >= 0 && column + p < width)
+      unpack<T, Vector>(number, *reinterpret_cast<const Packed<T, Vector>*>(at + p));
+#pragma unroll
+    for (int e = 0; e < Vector; ++e)
+      if (p + e >= shift && p + e < shift + kStripOutputs) to[p + e - shift] = number[e];
+  }
+}
+
+template <int Vector, typename T>
+__device__ __forceinline__ void store_strip(T* at, const float (&from)[kStripOutputs],
+                                            int column, int width) {
+#pragma unroll
+  for (int p = 0; p < kStripOutputs; p += Vector) {
+    float number[Vector];
+#pragma unroll
+    for (int e = 0; e < Vector; ++e) number[e] = from[p + e];
+    if (column + p < width)
+      *reinterpret_cast<Packed<T, Vector>*>(at + p) = pack<T, Vector>(number);
+  }
+}
+
+// The row of a block that a thread works on. Where it has four strips, eight neighbours
+// take two rows that lie in different banks.
+__device__ __forceinline__ int strip_line(const StripTile& t) {
+  const int line = threadIdx.x / t.lanes;
+  return t.lanes != 4 ? line : (line & ~3) | (line & 1) << 1 | (line >> 1 & 1);
 }
 
 struct StripBlock {
@@ -51,150 +97,133 @@ __device__ __forceinline__ StripBlock strip_block(const InvolutionShape& s,
   return b;
 }
 
-// Copies the windows of a block's targets to [member][row][column].
-template <int K>
-__device__ __forceinline__ void load_windows(float* to, const float* maps, int height,
-                                             int width, const StripBlock& b,
+// Copies the windows of a block's targets to [member][row][column], with zeros around
+// the map.
+template <int K, typename T>
+__device__ __forceinline__ void load_sources(float* to, const T* maps, const StripBlock& b,
                                              const InvolutionShape& s, const StripTile& t) {
-  const int rows = t.rows + K - 1, warps = t.threads / kWarpSize;
-  const int lane = threadIdx.x % kWarpSize;
-  int member = 0, at = threadIdx.x / kWarpSize;  // a warp copies a row
-  for (;; at += warps) {
-    for (; at >= rows; at -= rows) ++member;
-    if (member >= kStripMembers) return;
-    const int y = b.top - t.padding + at;
-    const bool exists =
-        b.member + member < group_width(s) && y >= 0 && y < height;
-    const float* from =
-        maps + plane_of(s, b.image, b.group, b.member + member) *
-                   (int64_t(height) * width) + int64_t(y) * width;
-    float* line = to + (member * rows + at) * t.pitch;
-    for (int i = lane; i < t.pitch; i += kWarpSize) {
-      const int x = b.left - t.padding + i;
-      line[i] = exists && x >= 0 && x < width ? from[x] : 0.f;
-    }
+  const int rows = t.rows + K - 1, top = b.top - K / 2, left = b.left - strip_lead<K>();
+  const int count = smaller(kStripMembers, group_width(s) - b.member);
+  const Window w{larger(0, top), smaller(s.height, top + rows), larger(0, left),
+                 smaller(s.width, left + t.pitch), -top * t.pitch - left, t.pitch, 1,
+                 rows * t.pitch};
+  if (top < 0 || top + rows > s.height || left < 0 || left + t.pitch > s.width) {
+    fill_zero(to, to + kStripMembers * rows * t.pitch);
+    __syncthreads();
   }
+  const int64_t plane = int64_t(s.height) * s.width;
+  load_windows(to, w, t.copies, maps + plane_of(s, b.image, b.group, b.member) * plane,
+               count, s.width, unsigned(plane) * (s.interleaved ? s.groups : 1));
+  copy_commit();
+  copy_wait();
+  __syncthreads();
 }
 
 // With Transposed, the gradient of the input: the same sum with the taps turned round
 // and the weight taken where the source is instead of the target.
-// Without a number of blocks nvcc 13 spills for K 3.
-template <int K, bool Transposed>
-__global__ void __launch_bounds__(kStripThreads, K < 7 ? 4 : 3)
-    involution_strip_kernel(const float* source, const float* weight, float* target,
-                            InvolutionShape s, StripTile t) {
+template <typename T, int K, bool Transposed>
+__global__ void __launch_bounds__(kStripThreads, 4)
+    involution_strip_kernel(const T* source, const T* weight, T* target, InvolutionShape s,
+                            StripTile t) {
   SMPCONV_MM_SHARED(memory);
   float* maps = reinterpret_cast<float*>(memory);
   const StripBlock b = strip_block(s, t);
-  load_windows<K>(maps, source, Transposed ? s.out_height : s.height,
-                  Transposed ? s.out_width : s.width, b, s, t);
-  __syncthreads();
-  const int height = Transposed ? s.height : s.out_height;
-  const int width = Transposed ? s.width : s.out_width;
-  const int line = threadIdx.x / t.strips, strip = threadIdx.x % t.strips;
+  load_sources<K>(maps, source, b, s, t);
+  const int line = strip_line(t), strip = threadIdx.x % t.lanes;
   const int row = b.top + line, column = b.left + strip * kStripOutputs;
-  if (line >= t.rows || row >= height || column >= width) return;
+  if (line >= t.rows || strip >= t.strips || row >= s.height || column >= s.width) return;
 
-  const int64_t outputs = int64_t(s.out_height) * s.out_width;
-  const float* kernels = weight + (b.image * s.groups + b.group) * (K * K) * outputs;
+  const int64_t plane = int64_t(s.height) * s.width;
+  const int next = int(Transposed ? -plane : plane);  // from tap to tap
+  const T* kernels = weight + (b.image * s.groups + b.group) * (K * K) * plane + column;
+  kernels += Transposed ? (K * K - 1) * plane + int64_t(row - K / 2) * s.width
+                        : int64_t(row) * s.width;
+  T* to = target + plane_of(s, b.image, b.group, b.member) * plane +
+          int64_t(row) * s.width + column;
+  const int size = (t.rows + K - 1) * t.pitch;
   const int count = smaller(kStripMembers, group_width(s) - b.member);
   float sum[kStripMembers][kStripOutputs] = {};
-  for (int u = 0; u < K; ++u) {
-    const int i = Transposed ? row - t.padding + u : row;
-    if (i < 0 || i >= s.out_height) continue;
+  for (int u = 0; u < K; ++u, kernels += int64_t(K) * next + (Transposed ? s.width : 0)) {
+    const int i = Transposed ? row - K / 2 + u : row;
+    if (i < 0 || i >= s.height) continue;
     float w[K][kStripOutputs];
+    with_vector<float>(t.vector, [&](auto vector) {
+      const T* tap = kernels;
+      const int step = again(next);  // no room for its multiples in registers
 #pragma unroll
-    for (int v = 0; v < K; ++v) {
-      const int tap = Transposed ? (K - 1 - u) * K + K - 1 - v : u * K + v;
-      const int j = Transposed ? column - t.padding + v : column;
-      const float* from = kernels + tap * outputs + int64_t(i) * s.out_width + j;
-      if (!Transposed && t.vector) {
-        load_four(w[v], from);
-      } else {
-#pragma unroll
-        for (int e = 0; e < kStripOutputs; ++e)
-          w[v][e] = j + e >= 0 && j + e < s.out_width ? from[e] : 0.f;
-      }
-    }
+      for (int v = 0; v < K; ++v, tap += step)
+        load_strip<decltype(vector)::value>(w[v], tap, column, s.width,
+                                            Transposed ? v - K / 2 : 0);
+    });
     const float* lines = maps + (line + u) * t.pitch + strip * kStripOutputs;
 #pragma unroll
-    for (int m = 0; m < kStripMembers; ++m) {
+    for (int m = 0; m < kStripMembers; ++m, lines += size) {
       if (m >= count) break;
       float x[strip_reach<K>()];
 #pragma unroll
-      for (int e = 0; e < strip_reach<K>(); e += 4)
-        load_four(x + e, lines + m * (t.rows + K - 1) * t.pitch + e);
+      for (int e = 0; e < strip_reach<K>(); e += 4) load_four(x + e, lines + e);
 #pragma unroll
       for (int v = 0; v < K; ++v)
 #pragma unroll
-        for (int e = 0; e < kStripOutputs; ++e) sum[m][e] += w[v][e] * x[v + e];
+        for (int e = 0; e < kStripOutputs; ++e)
+          sum[m][e] += w[v][e] * x[strip_lead<K>() - K / 2 + v + e];
     }
   }
+  with_vector<float>(t.vector, [&](auto vector) {
 #pragma unroll
-  for (int m = 0; m < kStripMembers; ++m) {
-    if (m >= count) break;
-    float* to = target +
-                plane_of(s, b.image, b.group, b.member + m) * (int64_t(height) * width) +
-                int64_t(row) * width + column;
-#pragma unroll
-    for (int e = 0; e < kStripOutputs; ++e)
-      if (column + e < width) to[e] = sum[m][e];
-  }
+    for (int m = 0; m < kStripMembers; ++m, to += plane * (s.interleaved ? s.groups : 1)) {
+      if (m >= count) break;
+      store_strip<decltype(vector)::value>(to, sum[m], column, s.width);
+    }
+  });
 }
 
 // The gradient of the weight; groups have at most kStripMembers channels.
-template <int K>
-__global__ void __launch_bounds__(kStripThreads)
-    involution_weight_strip_kernel(const float* input, const float* grad, float* target,
+template <typename T, int K>
+__global__ void __launch_bounds__(kStripThreads, 4)
+    involution_weight_strip_kernel(const T* input, const T* grad, T* target,
                                    InvolutionShape s, StripTile t) {
   SMPCONV_MM_SHARED(memory);
   float* maps = reinterpret_cast<float*>(memory);
   const StripBlock b = strip_block(s, t);
-  load_windows<K>(maps, input, s.height, s.width, b, s, t);
-  __syncthreads();
-  const int line = threadIdx.x / t.strips, strip = threadIdx.x % t.strips;
+  const int line = strip_line(t), strip = threadIdx.x % t.lanes;
   const int row = b.top + line, column = b.left + strip * kStripOutputs;
-  if (line >= t.rows || row >= s.out_height || column >= s.out_width) return;
-
-  const int64_t outputs = int64_t(s.out_height) * s.out_width;
-  const int64_t place = int64_t(row) * s.out_width + column;
+  const bool working =
+      line < t.rows && strip < t.strips && row < s.height && column < s.width;
+  const int64_t plane = int64_t(s.height) * s.width;
+  const int64_t place = int64_t(row) * s.width + column;
+  const T* slopes = grad + plane_of(s, b.image, b.group, 0) * plane + place;
   float slope[kStripMembers][kStripOutputs] = {};
+  with_vector<float>(t.vector, [&](auto vector) {
 #pragma unroll
-  for (int m = 0; m < kStripMembers; ++m) {
-    if (m >= group_width(s)) break;
-    const float* from = grad + plane_of(s, b.image, b.group, m) * outputs + place;
-#pragma unroll
-    for (int e = 0; e < kStripOutputs; ++e)
-      if (column + e < s.out_width) slope[m][e] = from[e];
-  }
-  float* to = target + (b.image * s.groups + b.group) * (K * K) * outputs + place;
+    for (int m = 0; m < kStripMembers; ++m, slopes += plane * (s.interleaved ? s.groups : 1)) {
+      if (!working || m >= group_width(s)) break;
+      load_strip<decltype(vector)::value>(slope[m], slopes, column, s.width, 0);
+    }
+  });
+  load_sources<K>(maps, input, b, s, t);
+  if (!working) return;
+  T* to = target + (b.image * s.groups + b.group) * (K * K) * plane + place;
   for (int u = 0; u < K; ++u) {
     const float* lines = maps + (line + u) * t.pitch + strip * kStripOutputs;
     float sum[K][kStripOutputs] = {};
 #pragma unroll
-    for (int m = 0; m < kStripMembers; ++m) {
+    for (int m = 0; m < kStripMembers; ++m, lines += (t.rows + K - 1) * t.pitch) {
       if (m >= group_width(s)) break;
       float x[strip_reach<K>()];
 #pragma unroll
-      for (int e = 0; e < strip_reach<K>(); e += 4)
-        load_four(x + e, lines + m * (t.rows + K - 1) * t.pitch + e);
+      for (int e = 0; e < strip_reach<K>(); e += 4) load_four(x + e, lines + e);
 #pragma unroll
       for (int v = 0; v < K; ++v)
 #pragma unroll
-        for (int e = 0; e < kStripOutputs; ++e) sum[v][e] += slope[m][e] * x[v + e];
-    }
-#pragma unroll
-    for (int v = 0; v < K; ++v) {
-      float* taps = to + (u * K + v) * outputs;
-      if (t.vector) {
-        *reinterpret_cast<float4*>(taps) =
-            float4{sum[v][0], sum[v][1], sum[v][2], sum[v][3]};
-      } else {
-#pragma unroll
         for (int e = 0; e < kStripOutputs; ++e)
-          if (column + e < s.out_width) taps[e] = sum[v][e];
-      }
+          sum[v][e] += slope[m][e] * x[strip_lead<K>() - K / 2 + v + e];
     }
+    with_vector<float>(t.vector, [&](auto vector) {
+#pragma unroll
+      for (int v = 0; v < K; ++v, to += plane)
+        store_strip<decltype(vector)::value>(to, sum[v], column, s.width);
+    });
   }
 }
 

@@ -7,12 +7,12 @@
 // one pixel are added up before.
 #pragma once
 
-#include "primitives.cuh"
+#include "windows.cuh"
 
 namespace smpconv_mm {
 
 constexpr int kMostLineTaps = 63;
-constexpr int kLineThreads = 512;  // most of a block
+constexpr int kLineThreads = 288;  // most of a block
 
 // One pass: `target` is summed from `source` on a grid, whose place (y, x) is pixel
 // (y, x) / spread of the source, if that is whole, and on which target (p, q) is
@@ -21,17 +21,14 @@ struct LinePass {
   int batch, channels, taps;
   int source_height, source_width, spread;
   int target_height, target_width, stride;
-  bool mirrored;       // offsets are negated
-  bool channels_last;  // of both maps
+  bool mirrored;  // offsets are negated
 };
 
 struct LineTile {
   int rows, columns, row_tiles, column_tiles;  // of the target
-  int channels, channel_groups, images, jobs, parts;
-  int channel_warps, pass_channels;  // warps of a channel; channels that work at once
-  int region, grad_region;           // floats of a channel's maps
-  int buffers;       // 2: the next maps are copied while these are worked on
-  int lane_columns;  // columns that the threads of a warp copy side by side
+  int images, parts;  // at once, at most; blocks that share the images of a channel's tile
+  Copies copies;
+  int region, grad_region;  // floats of the maps in shared memory
   int threads, shared;
 };
 
@@ -39,12 +36,24 @@ struct Run {
   int offset, length;  // of the first pixel from the centre; pixels
 };
 
+// How maps lie in shared memory for a line, and which threads work on them. The zeros
+// behind a row are also those before the next one, the rows of zeros below a map those
+// above the next.
+struct LineLayout {
+  int pitch, plane;   // floats of a row and of a map
+  int lead;           // place of the tile's first row and column
+  int lanes, strips;  // strips beside and behind each other
+  int images;         // that there are threads for
+  int floats;         // of their maps
+};
+
 struct alignas(16) Line {
   int runs, pixels;
   int row_step, column_step;  // between the outputs of a strip
   int row_reach, column_reach;
-  int pitch, plane;   // floats of a row and of a map in shared memory
-  int lanes, strips;  // neighbouring threads; strips of a map behind each other
+  LineLayout at;
+  int images;  // of a turn of the block
+  Window source, target;  // what their outputs need; the outputs or their gradients
   Run run[kMostLineTaps + 1];
   float value[kMostLineTaps + 1];  // of a pixel: its taps' sum, or their gradient
   int pixel[kMostLineTaps + 1];    // of a tap, or -1 if it never meets the map
@@ -70,6 +79,40 @@ __device__ __forceinline__ int magnitude(int value) { return value < 0 ? -value 
 // The smallest number from `least` on that is `rest` modulo `modulus`.
 __host__ __device__ constexpr int next_with_rest(int least, int rest, int modulus) {
   return least + (((rest - least) % modulus) + modulus) % modulus;
+}
+
+template <int Strip>
+__host__ __device__ inline LineLayout lay_out(const LinePass& s, const LineTile& t,
+                                              int row_reach, int column_reach,
+                                              int row_step, int column_step) {
+  const bool along_rows = row_step == 0;  // a strip lies in a row
+  const int align = smaller(t.copies.vector, 4);
+  const int rows = smaller(larger(s.source_height, s.target_height),
+                           (t.rows - 1) * s.stride + 1 + 2 * row_reach);
+  const int columns =
+      smaller(larger(s.source_width, s.target_width),
+              (t.columns - 1) * s.stride + 1 + 2 * (column_reach + t.copies.vector - 1));
+  LineLayout at;
+  at.lanes = along_rows ? t.rows : t.columns + (column_step != 0 ? Strip - 1 : 0);
+  at.strips = ceil_div(along_rows ? t.columns : t.rows, Strip);
+  at.images = smaller(t.images, t.threads / (at.lanes * at.strips));
+  // Threads of a warp shall find their inputs in different banks.
+  at.pitch = align * (ceil_div(columns + column_reach, align) | 1);
+  if (!along_rows && at.strips > 1 && s.stride == 1) {
+    int more = 0;
+    while (more < 16 && ((at.pitch + more) * Strip - at.lanes) % 32 != 0) more += 2 * align;
+    at.pitch += more % 16;
+  }
+  at.plane = next_with_rest((rows + row_reach) * at.pitch,
+                            along_rows ? t.rows * at.pitch : round_up(at.lanes, align), 32);
+  at.lead = round_up(row_reach * at.pitch + column_reach + Strip + t.copies.vector, 4);
+  // Strips read beyond the tile.
+  const int last_row = (round_up(t.rows, Strip) - 1) * s.stride + row_reach;
+  const int last_column =
+      (larger(round_up(t.columns, Strip), at.lanes) - 1) * s.stride + column_reach;
+  at.floats =
+      at.lead + (at.images - 1) * at.plane + last_row * at.pitch + last_column + 1;
+  return at;
 }
 
 // A warp makes the line of a channel. Offsets are those of the definition: sine and
@@ -125,20 +168,8 @@ __device__ void make_line(Line& line, float angle, const T* weight, const LinePa
 
   const int row_reach = magnitude(line.row[first]);
   const int column_reach = magnitude(line.column[first]);
-  const bool along_rows = row_step == 0;  // a strip lies in a row
-  const int lanes = along_rows ? t.rows : t.columns + (column_step != 0 ? Strip : 0);
-  const int strips = ceil_div(along_rows ? t.columns : t.rows, Strip);
-  // Threads of a warp shall find their inputs in different banks.
-  int pitch = (t.columns - 1) * s.stride + 1 + 2 * column_reach;
-  if (along_rows) {
-    pitch |= 1;
-  } else if (strips > 1 && s.stride == 1) {
-    const unsigned good =
-        __ballot_sync(~0u, lane < 16 && ((pitch + lane) * Strip - lanes) % 32 == 0);
-    pitch += good == 0 ? 0 : count_bits((good & (0u - good)) - 1);
-  }
-  const int rows = ((along_rows ? t.rows : round_up(t.rows, Strip)) - 1) * s.stride + 1 +
-                   2 * row_reach;
+  const LineLayout at =
+      lay_out<Strip>(s, t, row_reach, column_reach, row_step, column_step);
   for (int e = 0; e < 2; ++e) {
     const int tap = lane + e * kWarpSize;
     const uint64_t before = (uint64_t(1) << tap) - 1;
@@ -158,66 +189,91 @@ __device__ void make_line(Line& line, float angle, const T* weight, const LinePa
       line.value[pixel] = sum;
     }
     if (cut[e]) {
-      int length = 1;  // pixels to before the next cut
-      for (int next = tap + 1; next < s.taps && !(cuts >> next & 1); ++next)
-        length += pixels >> next & 1;
-      line.run[run].offset = line.row[tap] * pitch + line.column[tap];
-      line.run[run].length = length;
+      const uint64_t cuts_behind = cuts & ~(before << 1 | 1);
+      const uint64_t until = (cuts_behind & (0 - cuts_behind)) - 1;  // the next cut
+      line.run[run].offset = line.row[tap] * at.pitch + line.column[tap];
+      line.run[run].length = count_bits(pixels & until & ~before);
     }
   }
   if (lane == 0) {
     line.runs = count_bits(cuts), line.pixels = count_bits(pixels);
     line.row_step = row_step, line.column_step = column_step;
     line.row_reach = row_reach, line.column_reach = column_reach;
-    line.pitch = pitch, line.lanes = lanes, line.strips = strips;
-    line.plane = next_with_rest(rows * pitch, along_rows ? t.rows * pitch : lanes, 32);
+    line.at = at;
   }
   __syncwarp();
 }
 
-// Where a thread's strip lies in the target's tile of an image.
+// From row to row of the gradient's tile in shared memory, chosen likewise.
+__host__ __device__ inline int gradient_pitch(const LineTile& t) {
+  const int align = smaller(t.copies.vector, 4);
+  return align * (ceil_div(t.columns, align) | 1);
+}
+
+// Maps in shared memory: where they begin, floats of a map and of a row.
+struct Places {
+  int first, plane, pitch;
+};
+
+// A thread's strip of outputs.
 struct Strip {
-  int image, row, column;  // of its first output
+  int image;
+  int from, to;     // place of the first in the source; of itself
+  unsigned inside;  // bits of the outputs that lie in the tile of the target
 };
 
 template <int Length>
-__device__ __forceinline__ Strip find_strip(const Line& line, int task) {
-  const int lane = task % line.lanes, rest = task / line.lanes;
-  const int along = rest % line.strips * Length;
-  Strip strip{rest / line.strips, 0, 0};
+__device__ __forceinline__ Strip find_strip(const Line& line, int task, int rows,
+                                            int columns, int stride, const Places& to) {
+  const int lanes = line.at.lanes, strips = line.at.strips;
+  Strip strip{task / (lanes * strips), 0, 0, 0};
+  task -= strip.image * lanes * strips;
+  int row, column;  // of the first output
   if (line.row_step == 0) {
-    strip.row = lane;
-    strip.column = along + (line.column_step < 0 ? Length - 1 : 0);
+    row = task / strips;
+    column = task % strips * Length + (line.column_step < 0 ? Length - 1 : 0);
   } else {
-    strip.row = along + (line.row_step < 0 ? Length - 1 : 0);
-    strip.column = lane - (line.column_step > 0 ? Length - 1 : 0);
+    row = task / lanes * Length + (line.row_step < 0 ? Length - 1 : 0);
+    column = task % lanes - (line.column_step > 0 ? Length - 1 : 0);
+  }
+  strip.from = line.at.lead + strip.image * line.at.plane +
+               (row * line.at.pitch + column) * stride;
+  strip.to = to.first + strip.image * to.plane + row * to.pitch + column;
+  for (int i = 0; i < Length; ++i, row += line.row_step, column += line.column_step) {
+    const bool inside = row >= 0 && row < rows && column >= 0 && column < columns;
+    strip.inside |= unsigned(inside) << i;
   }
   return strip;
 }
 
 // Calls body(pixel, inputs) for every pixel of the line, where inputs(i) is what output
-// i of the strip meets there; `at` is the centre of its first output.
+// i of the strip meets there; the centre of its first output is maps[from].
 template <int Length, typename Body>
-__device__ __forceinline__ void walk_line(const Line& line, const float* at, int stride,
-                                          Body body) {
-  const int step = line.row_step * line.pitch + line.column_step, apart = step * stride;
+__device__ __forceinline__ void walk_line(const Line& line, const float* maps, int from,
+                                          int stride, Body body) {
+  // Places in bytes: one instruction less for each.
+  constexpr int kBytes = sizeof(float);
+  const auto load = [&](int place) {
+    return *reinterpret_cast<const float*>(reinterpret_cast<const char*>(maps) + place);
+  };
+  const int step = (line.row_step * line.at.pitch + line.column_step) * kBytes;
+  const int apart = step * stride;
   int pixel = 0;
   for (int r = 0; r < line.runs; ++r) {
     const Run run = line.run[r];
-    const float* next = at + run.offset;
+    int next = (from + run.offset) * kBytes;
     float window[Length];
 #pragma unroll
-    for (int i = 0; i < Length - 1; ++i, next += apart) window[i] = *next;
-    const int end = pixel + run.length;
-    while (true) {
+    for (int i = 0; i < Length - 1; ++i, next += apart) window[i] = load(next);
+    for (int left = again(run.length); left > 0; left -= Length) {
 #pragma unroll
       for (int turn = 0; turn < Length; ++turn) {
-        window[(Length - 1 + turn) % Length] = *next;
+        if (turn == left) break;
+        window[(Length - 1 + turn) % Length] = load(next);
         next += step;
-        body(pixel, [&](int i) { return window[(i + turn) % Length]; });
-        if (++pixel == end) break;
+        body(pixel + turn, [&](int i) { return window[(i + turn) % Length]; });
       }
-      if (pixel == end) break;
+      pixel += smaller(left, Length);
     }
   }
 }

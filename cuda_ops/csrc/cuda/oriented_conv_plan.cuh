@@ -11,19 +11,16 @@ namespace smpconv_mm {
 
 struct OrientedShape {
   int batch, channels, height, width, taps, stride;
-  int channels_last;  // 0 or 1, of input and output
 };
 
 inline LinePass forward_pass(const OrientedShape& s) {
   return {s.batch, s.channels, s.taps, s.height, s.width, 1,
-          ceil_div(s.height, s.stride), ceil_div(s.width, s.stride), s.stride, false,
-          s.channels_last != 0};
+          ceil_div(s.height, s.stride), ceil_div(s.width, s.stride), s.stride, false};
 }
 
 inline LinePass input_pass(const OrientedShape& s) {
   return {s.batch, s.channels, s.taps, ceil_div(s.height, s.stride),
-          ceil_div(s.width, s.stride), s.stride, s.height, s.width, 1, true,
-          s.channels_last != 0};
+          ceil_div(s.width, s.stride), s.stride, s.height, s.width, 1, true};
 }
 
 // Length of a thread's strip: maps of multiples of 7 are frequent.
@@ -31,21 +28,20 @@ inline int strip_length(const LinePass& s) {
   return smaller(s.target_height, s.target_width) <= 8 ? 8 : 14;
 }
 
-// Floats of a map in shared memory for whichever direction needs most.
-inline int64_t most_floats(const LinePass& s, const LineTile& t, int length) {
+// Floats of the maps in shared memory for whichever direction needs most.
+template <int Length>
+int most_floats(const LinePass& s, const LineTile& t) {
   const int reach = s.taps / 2;
-  int64_t most = 0;
+  int most = 0;
   for (int up = 0, aside = reach; up <= reach; ++up) {
     while (aside * aside + up * up > reach * reach) --aside;
-    const int rows = (round_up(t.rows, length) - 1) * s.stride + 1 +
-                     2 * smaller(up, larger(s.source_height, s.target_height) - 1);
-    const int columns = (t.columns - 1) * s.stride + 1 +
-                        2 * smaller(aside, larger(s.source_width, s.target_width) - 1);
-    const int extra = s.stride == 1 && t.rows > length ? 15 : 1;  // see make_line
-    const int64_t floats = int64_t(rows) * (columns + extra) + 31;
-    most = floats > most ? floats : most;
+    const int rows = smaller(up, larger(s.source_height, s.target_height) - 1);
+    const int columns = smaller(aside, larger(s.source_width, s.target_width) - 1);
+    for (int steps = 1; steps < 4; ++steps)
+      most = larger(most,
+                    lay_out<Length>(s, t, rows, columns, steps & 1, steps >> 1).floats);
   }
-  return most;
+  return round_up(most, 4);
 }
 
 inline int tile_side(int size, int most, int length) {
@@ -53,70 +49,48 @@ inline int tile_side(int size, int most, int length) {
   return most < length ? side : smaller(size, round_up(side, length));
 }
 
-template <typename T>
-bool plan_lines(const LinePass& s, const Device& device, int length, bool gradient,
+template <int Length>
+bool plan_lines(const LinePass& s, const Device& device, bool gradient, int vector,
                 LineTile* t) {
   const int64_t image = int64_t(s.channels) * larger(s.source_height, s.target_height) *
                         larger(s.source_width, s.target_width);
-  if (s.channels_last && image >> 31) return false;  // as indices have 32 bits
-  for (int most = larger(1, 64 / s.stride); most > 0; most /= 2) {
-    t->rows = tile_side(s.target_height, most, length);
-    t->columns = tile_side(s.target_width, most, length);
+  if (image / s.channels >> 31) return false;  // as indices have 32 bits
+  t->copies.vector = s.spread > 1 ? 1 : vector;
+  for (int most = larger(1, 64 / s.stride); most > 0; most -= most > 16 ? 8 : (most + 1) / 2) {
+    t->rows = tile_side(s.target_height, most, Length);
+    t->columns = round_up(tile_side(s.target_width, most, Length), t->copies.vector);
+    t->columns = smaller(t->columns, s.target_width);
     t->row_tiles = ceil_div(s.target_height, t->rows);
     t->column_tiles = ceil_div(s.target_width, t->columns);
-    const int tall = t->columns * ceil_div(t->rows, length);
-    const int slanted = (t->columns + length) * ceil_div(t->rows, length);
-    const int flat = t->rows * ceil_div(t->columns, length);
+    t->copies = plan_copies(t->copies.vector, t->columns);
+    const int tall = t->columns * ceil_div(t->rows, Length);
+    const int slanted = (t->columns + Length - 1) * ceil_div(t->rows, Length);
+    const int flat = t->rows * ceil_div(t->columns, Length);
     const int tasks = s.stride > 1 ? tall : larger(slanted, flat);
     if (tasks > kLineThreads) continue;
-    const int64_t floats = most_floats(s, *t, length);
-    const int64_t grads = gradient ? int64_t(t->rows) * (t->columns | 1) : 0;
-    const int64_t half = device.shared_of_processor / 2 - kReserved;
-    const int most_channels = s.channels_last ? 8 : 1;
-    // Enough images and channels for a block of some warps, if there is room.
-    for (int channels = most_channels; channels > 0; channels /= 2) {
-      if (channels > 1 && channels / 2 >= s.channels) continue;
-      if (channels < smaller(4, s.channels) && s.channels_last && most > 16) continue;
-      for (int images = larger(1, smaller(s.batch, 288 / tasks)); images > 0; --images) {
-        if (images > 1 && images * image >> 31) continue;
-        t->channels = channels;
-        t->jobs = ceil_div(s.batch, images);
-        t->images = ceil_div(s.batch, t->jobs);
-        t->channel_warps = ceil_div(tasks * t->images, kWarpSize);
-        t->pass_channels = larger(
-            1, smaller(channels, kLineThreads / kWarpSize / 2 / t->channel_warps));
-        t->threads = t->pass_channels * t->channel_warps * kWarpSize;
-        if (t->threads > kLineThreads) continue;
-        t->region =
-            next_with_rest(int(floats * t->images) + length, 32 / channels % 32, 32);
-        t->grad_region = int(grads * t->images);
-        const int64_t sums = gradient ? int64_t(s.taps) * t->threads / 2 : 0;
-        const auto needed = [&](int buffers) {
-          const int64_t maps = buffers * channels * int64_t(t->region + t->grad_region);
-          return channels * int64_t(sizeof(Line)) +
-                 4 * ((maps + sums + 4 * length + 3) / 4 * 4);
-        };
-        const bool ahead = copies_alone<T>() && device.has_mma && s.spread == 1;
-        const int64_t third = device.shared_of_processor / 3 - kReserved;
-        const int64_t bytes = needed(1);
-        const bool small = needed(ahead ? 2 : 1) <= smaller(int(third), device.shared_of_block);
-        const bool fits =
-            bytes <= device.shared_of_block && (bytes <= half || (most == 1 && channels == 1));
-        if (!(images > 1 ? small : fits)) continue;
-        t->lane_columns = 1;
-        while (t->lane_columns < kWarpSize / channels && t->lane_columns < t->columns)
-          t->lane_columns *= 2;
-        t->channel_groups = ceil_div(s.channels, channels);
-        const int64_t blocks =
-            int64_t(t->channel_groups) * t->row_tiles * t->column_tiles;
-        const int64_t wanted = (32 * int64_t(device.processors) + blocks - 1) / blocks;
-        const int parts = larger(1, wanted < t->jobs ? int(wanted) : t->jobs);
-        t->parts = ceil_div(t->jobs, ceil_div(t->jobs, parts));
-        const bool room = needed(2) <= smaller(int(third), device.shared_of_block);
-        t->buffers = ahead && room && t->parts < t->jobs ? 2 : 1;
-        t->shared = int(needed(t->buffers));
-        return true;
-      }
+    // As many images as there are threads for, if there is room.
+    for (int images = larger(1, smaller(s.batch, kLineThreads / smaller(tall, flat)));
+         images > 0; --images) {
+      if (images > 1 && images * image >> 31) continue;
+      t->images = images;
+      t->threads = round_up(smaller(kLineThreads, tasks * images), kWarpSize);
+      t->region = most_floats<Length>(s, *t);
+      t->grad_region = gradient ? round_up(images * t->rows * gradient_pitch(*t), 4) : 0;
+      const int64_t sums = gradient ? int64_t(s.taps) * t->threads : 0;
+      const int64_t bytes =
+          sizeof(Line) + 4 * (int64_t(t->region) + t->grad_region + sums);
+      const int blocks = images > 1 ? 3 : most > 1 ? 2 : 1;  // that share a processor
+      if (bytes > smaller(device.shared_of_block,
+                          device.shared_of_processor / blocks - (blocks > 1 ? kReserved : 0)))
+        continue;
+      t->shared = int(bytes);
+      // Three turns of a block, as its beginning takes time, but enough blocks.
+      const int64_t tiles = int64_t(s.channels) * t->row_tiles * t->column_tiles;
+      const int64_t wanted = (32 * int64_t(device.processors) + tiles - 1) / tiles;
+      const int most_parts = ceil_div(ceil_div(s.batch, images), 3);
+      const int parts = wanted < most_parts ? larger(1, int(wanted)) : most_parts;
+      t->parts = ceil_div(s.batch, ceil_div(s.batch, parts));
+      return true;
     }
   }
   return false;
@@ -130,9 +104,11 @@ template <int Length, typename T, typename Launch>
 bool launch_lines(Launch& launch, const Device& device, const LinePass& s, const T* source,
                   const T* weight, const float* angle, const T* bias, T* target) {
   LineTile t;
-  if (!plan_lines<T>(s, device, Length, false, &t)) return false;
+  const int vector = smaller(copy_vector(s.source_width, source),
+                             copy_vector(s.target_width, target));
+  if (!plan_lines<Length>(s, device, false, vector, &t)) return false;
   launch(oriented_conv_kernel<T, Length>,
-         int64_t(t.channel_groups) * t.row_tiles * t.column_tiles * t.parts, t.threads,
+         int64_t(s.channels) * t.row_tiles * t.column_tiles * t.parts, t.threads,
          t.shared, source, weight, angle, bias, target, s, t);
   return true;
 }
@@ -167,11 +143,13 @@ bool launch_line_gradient(Launch& launch, Allocate& allocate, const Device& devi
                           const LinePass& s, const T* input, const T* grad,
                           const float* angle, T* output) {
   LineTile t;
-  if (!plan_lines<T>(s, device, Length, true, &t)) return false;
+  const int vector = smaller(copy_vector(s.source_width, input),
+                             copy_vector(s.target_width, grad));
+  if (!plan_lines<Length>(s, device, true, vector, &t)) return false;
   const int splits = t.parts * t.row_tiles * t.column_tiles;
   const int64_t count = int64_t(s.channels) * s.taps;
   float* partial = allocate(splits * count);
-  launch(oriented_weight_kernel<T, Length>, int64_t(t.channel_groups) * splits, t.threads,
+  launch(oriented_weight_kernel<T, Length>, int64_t(s.channels) * splits, t.threads,
          t.shared, input, grad, angle, partial, s, t);
   launch(sum_partials_kernel<T>, (count + 255) / 256, 256, 0, partial, output, count,
          splits);

@@ -51,6 +51,33 @@ __device__ __forceinline__ T from_float(float value) {
   }
 }
 
+// Neighbours in memory that are copied at once.
+template <typename T, int Vector>
+struct alignas(sizeof(T) * Vector) Numbers {
+  T value[Vector];
+};
+
+// Elements, 16 bytes at most, that a copy may take from or to rows of `width`.
+template <typename T>
+int copy_vector(int width, const T* data) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  for (int vector = 16 / sizeof(T); vector > 1; vector /= 2)
+    if (width % vector == 0 && address % (vector * sizeof(T)) == 0) return vector;
+  return 1;
+}
+
+// Calls body(integral_constant) with the number of elements of a copy.
+template <typename T, typename F>
+__device__ __forceinline__ void with_vector(int vector, const F& body) {
+  if constexpr (sizeof(T) == 2)
+    if (vector == 8) return body(std::integral_constant<int, 8>());
+  switch (vector) {
+    case 4: return body(std::integral_constant<int, 4>());
+    case 2: return body(std::integral_constant<int, 2>());
+    default: return body(std::integral_constant<int, 1>());
+  }
+}
+
 // The value, of which the compiler does not know that it has it already: it is computed
 // again, instead of kept in registers meanwhile.
 __device__ __forceinline__ int again(int value) {
@@ -84,6 +111,50 @@ __device__ __forceinline__ unsigned round_pair(float first, float second) {
   pair.value[1] = from_float<T>(second);
   return pair.word;
 #endif
+}
+
+// The two numbers of a word.
+template <typename T>
+__device__ __forceinline__ void split_pair(unsigned word, float& first, float& second) {
+#if !defined(SMPCONV_MM_EMULATED)
+  if constexpr (std::is_same<T, __nv_bfloat16>::value) {
+    first = __uint_as_float(word << 16), second = __uint_as_float(word & 0xffff0000u);
+    return;
+  }
+#endif
+  Pair<T> pair;
+  pair.word = word;
+  first = to_float(pair.value[0]), second = to_float(pair.value[1]);
+}
+
+// `Vector` neighbours on their way through registers: 16-bit numbers as words.
+template <typename T, int Vector>
+using Packed = Numbers<
+    typename std::conditional<sizeof(T) == 2 && (Vector > 1), unsigned, T>::type,
+    sizeof(T) == 2 && (Vector > 1) ? Vector / 2 : Vector>;
+
+template <typename T, int Vector>
+__device__ __forceinline__ void unpack(float (&to)[Vector], const Packed<T, Vector>& from) {
+  if constexpr (sizeof(T) == 2 && Vector > 1) {
+#pragma unroll
+    for (int e = 0; e < Vector; e += 2) split_pair<T>(from.value[e / 2], to[e], to[e + 1]);
+  } else {
+#pragma unroll
+    for (int e = 0; e < Vector; ++e) to[e] = to_float(from.value[e]);
+  }
+}
+
+template <typename T, int Vector>
+__device__ __forceinline__ Packed<T, Vector> pack(const float (&from)[Vector]) {
+  Packed<T, Vector> to;
+  if constexpr (sizeof(T) == 2 && Vector > 1) {
+#pragma unroll
+    for (int e = 0; e < Vector; e += 2) to.value[e / 2] = round_pair<T>(from[e], from[e + 1]);
+  } else {
+#pragma unroll
+    for (int e = 0; e < Vector; ++e) to.value[e] = from_float<T>(from[e]);
+  }
+  return to;
 }
 
 // sum += a b for a (16 x 16), b (16 x 8), in the layout of mma.m16n8k16: lane
@@ -150,6 +221,13 @@ __device__ __forceinline__ void load_matrices_at(unsigned (&out)[4], unsigned ro
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
                : "r"(row));
+#endif
+}
+
+// Brings a line of 128 bytes to the second cache.
+__device__ __forceinline__ void prefetch(const void* from) {
+#if !defined(SMPCONV_MM_EMULATED)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 #endif
 }
 

@@ -61,9 +61,12 @@ class Cuda(OwnKernels):
 
     def weight_gradient(self, input, grad, angle, taps, stride) -> Tensor:
         """Return the gradient of the weight."""
-        grad = grad.contiguous(memory_format=self.memory_format(input))
         return torch.ops.smpconv_mm_ext.oriented_conv2d_weight(
-            self._arrange(input), grad, angle.contiguous(), taps, stride
+            self._arrange(input),
+            self._arrange(grad),
+            angle.contiguous(),
+            taps,
+            stride,
         )
 
     def _arrange(self, maps: Tensor) -> Tensor:
