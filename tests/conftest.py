@@ -11,14 +11,18 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 
 # Files that take longest. They come first, so that two workers end together.
 LONG = (
+    'test_backbones.py',
     'test_scale.py',
-    'test_depthwise_weight_kernels.py',
-    'test_depthwise_kernels.py',
     'test_check_kernels.py',
-    'test_train.py',
-    'test_downstream.py',
     'test_docs.py',
+    'test_depthwise_weight_kernels.py',
     'test_configs.py',
+    'test_oriented_kernels.py',
+    'test_export.py',
+    'test_involution_kernels.py',
+    'test_depthwise_kernels.py',
+    'test_downstream.py',
+    'test_comparison.py',
 )
 
 

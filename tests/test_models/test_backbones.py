@@ -101,7 +101,6 @@ SHALLOW = {
     ),
     'RedNet': STAGES,
     'CedNet': STAGES,
-    'CIFARResNet': dict(depth=8),
     'FlexNet': dict(channels=[8]),
     'FlexTCN': dict(channels=[8, 6]),
     'SMPTCN': dict(channels=[8, 6]),
