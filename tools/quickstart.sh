@@ -57,7 +57,7 @@ epochs() {
 echo 'Train SMPNet-micro on handwritten digits'
 "$py" tools/train.py "$config" --work-dir "$work" "$@" 2>&1 | tee -a "$log" | epochs ||
   failed
-checkpoint=$(cat "$work/last_checkpoint")
+checkpoint=$work/$(basename "$(cat "$work/last_checkpoint")")
 
 echo 'Draw curves, kernels and mistakes'
 logged "$py" tools/analysis_tools/plot_curves.py "$work" --out "$work/curves.png"
