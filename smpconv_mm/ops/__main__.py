@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import sys
 
 import torch
 
 from .dispatch import choose, example, explain, operations
 from .extension import LOAD_ERROR
+
+# not MMLogger: operations need torch alone
+logger = logging.getLogger(__package__)
 
 
 def main() -> None:
@@ -31,17 +36,20 @@ def main() -> None:
     if not isinstance(dtype, torch.dtype):
         parser.error(f'--dtype {args.dtype!r} is not a dtype of torch')
 
-    print(f'torch {torch.__version__}, {args.device}, {args.dtype}')
-    print(f'compiled operations: {LOAD_ERROR or "loaded"}')
+    logger.handlers = [logging.StreamHandler(sys.stdout)]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    logger.info(f'torch {torch.__version__}, {args.device}, {args.dtype}')
+    logger.info(f'compiled operations: {LOAD_ERROR or "loaded"}')
     for op in operations():
         tensors = example(
             op, args.shape, args.kernel_size, dtype=dtype, device=args.device
         )
-        print(f'\n{op}: auto takes {choose(op, "auto", *tensors).name!r} here')
+        logger.info(f'\n{op}: auto takes {choose(op, "auto", *tensors).name!r} here')
         for line, needs in zip(
             explain(op, *tensors).splitlines(), explain(op).splitlines()
         ):
-            print(f'  {line}  ({needs.partition(": ")[2]})')
+            logger.info(f'  {line}  ({needs.partition(": ")[2]})')
 
 
 if __name__ == '__main__':
