@@ -98,10 +98,32 @@ def check_stages(num_stages: int, drop_path_rate: float, frozen_stages: int) -> 
     Raises:
         ValueError: If one is outside its range.
     """
-    if not 0 <= drop_path_rate < 1:
-        raise ValueError(f'drop_path_rate must lie in [0, 1), got {drop_path_rate}')
+    check_rates(drop_path_rate=drop_path_rate)
     if not -1 <= frozen_stages <= num_stages:
         raise ValueError(
             f'frozen_stages must lie in -1..{num_stages} for {num_stages} stages, '
             f'got {frozen_stages}'
         )
+
+
+def check_channels(channels: Sequence[int]) -> None:
+    """Refuse channels that are not one positive integer per block.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if not channels or any(not isinstance(c, int) or c < 1 for c in channels):
+        raise ValueError(
+            f'channels must be positive integers, one per block, got {channels}'
+        )
+
+
+def check_rates(**rates: float) -> None:
+    """Refuse rates, of dropout for example, outside of [0, 1), given by their names.
+
+    Raises:
+        ValueError: If a rate lies outside.
+    """
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f'{name} must lie in [0, 1), got {rate}')

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smpconv_mm.layers.separable_conv import SeparableConv, pointwise
 from smpconv_mm.registry import MODELS
 
-from .base import Backbone, run
+from .base import Backbone, check_channels, check_rates, run
 
 
 class CCNNBlock(nn.Module):
@@ -117,17 +117,12 @@ class CCNN(Backbone):
         **kwargs,
     ) -> None:
         channels = tuple(channels)
-        if not channels or any(not isinstance(c, int) or c < 1 for c in channels):
-            raise ValueError(
-                f'channels must be positive integers, one per block, got {channels}'
-            )
+        check_channels(channels)
         if ndim not in (1, 2):
             raise ValueError(f'ndim must be 1 (sequences) or 2 (images), got {ndim}')
         if ndim == 2 and kernel_size % 2 == 0:
             raise ValueError(f'kernel_size must be odd for images, got {kernel_size}')
-        for name, rate in (('dropout', dropout), ('input_dropout', input_dropout)):
-            if not 0 <= rate < 1:
-                raise ValueError(f'{name} must lie in [0, 1), got {rate}')
+        check_rates(dropout=dropout, input_dropout=input_dropout)
         super().__init__(in_channels, len(channels), ndim=ndim, **kwargs)
         self.channels = channels
         norm_cfg = norm_cfg or dict(type='BN1d' if ndim == 1 else 'BN')

@@ -12,6 +12,7 @@ from torch import nn
 
 from smpconv_mm.registry import MODELS
 
+from .base import check_rates
 from .residual import ResidualBackbone
 
 
@@ -122,6 +123,5 @@ class FlexTCN(ResidualBackbone):
             conv_bias=conv_bias,
             **kwargs,
         )
-        if not 0 <= input_dropout < 1:
-            raise ValueError(f'input_dropout must lie in [0, 1), got {input_dropout}')
+        check_rates(input_dropout=input_dropout)
         self.stem = nn.Dropout(input_dropout)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmcv.cnn import build_activation_layer
 from torch import Tensor, nn
 
-from .base import Backbone, run
+from .base import Backbone, check_channels, check_rates, run
 from .large_kernel import LargeKernelConv
 
 
@@ -113,11 +113,9 @@ class ResidualBackbone(Backbone):
         **kwargs,
     ) -> None:
         channels = tuple(channels)
-        widths = channels if stem_channels is None else (stem_channels, *channels)
-        if not channels or any(not isinstance(c, int) or c < 1 for c in widths):
-            raise ValueError(
-                f'channels must be positive integers, one per block, got {widths}'
-            )
+        check_channels(channels)
+        if stem_channels is not None:
+            check_channels((stem_channels,))
         super().__init__(in_channels, len(channels), ndim=ndim, **kwargs)
         small = 1 if small_kernel_size is None else small_kernel_size
         if not 1 <= small <= kernel_size:
@@ -130,8 +128,7 @@ class ResidualBackbone(Backbone):
                 'kernel sides must be odd unless causal, got '
                 f'kernel_size={kernel_size}, small_kernel_size={small_kernel_size}'
             )
-        if not 0 <= dropout < 1:
-            raise ValueError(f'dropout must lie in [0, 1), got {dropout}')
+        check_rates(dropout=dropout)
         self.channels = channels
         act_cfg = act_cfg or dict(type='ReLU')
         conv_args = dict(

@@ -16,6 +16,7 @@ from smpconv_mm.layers import resample
 from smpconv_mm.layers.resampling import resampled_taps
 from smpconv_mm.registry import MODELS
 
+from .base import check_rates
 from .large_kernel import smp_kernel_cfg
 from .residual import ResidualBackbone
 
@@ -115,8 +116,7 @@ class SMPTCN(ResidualBackbone):
             init_cfg=init_cfg,
             **kwargs,
         )
-        if not 0 <= input_dropout < 1:
-            raise ValueError(f'input_dropout must lie in [0, 1), got {input_dropout}')
+        check_rates(input_dropout=input_dropout)
         self.stem = nn.Dropout(input_dropout)
         self._rate_given = sampling_rate is not None
         self._rate = self._loaded_rate = rate
