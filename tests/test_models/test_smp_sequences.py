@@ -253,6 +253,7 @@ def test_deploy_form_has_one_convolution_where_there_were_two():
     [
         (SMPTCN, dict(channels=[]), r'channels.*got \(\)'),
         (SMPTCN, dict(channels=[8, 0]), r'channels.*got \(8, 0\)'),
+        (SMPResNet, dict(channels=[], stem_channels=8), r'channels.*got \(\)'),
         (SMPResNet, dict(stem_channels=0), r'channels.*got \(0, 24'),
         (SMPTCN, dict(kernel_size=4), 'small_kernel_size.*5 with kernel_size=4'),
         (SMPResNet, dict(kernel_size=32), 'odd.*kernel_size=32'),

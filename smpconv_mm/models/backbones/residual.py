@@ -113,9 +113,8 @@ class ResidualBackbone(Backbone):
         **kwargs,
     ) -> None:
         channels = tuple(channels)
-        check_channels(channels)
-        if stem_channels is not None:
-            check_channels((stem_channels,))
+        widths = channels if stem_channels is None else (stem_channels, *channels)
+        check_channels(channels and widths)  # a stem alone is no network
         super().__init__(in_channels, len(channels), ndim=ndim, **kwargs)
         small = 1 if small_kernel_size is None else small_kernel_size
         if not 1 <= small <= kernel_size:
