@@ -17,6 +17,9 @@ from torch import Tensor
 # Longest side of a transform by matrices
 _MATRIX_SIDE = 64
 
+# Numbers of kernels that are transformed at once (16 MiB in float32)
+_AT_ONCE = 2**22
+
 
 def by_matrices(device: torch.device, size: Sequence[int], groups: int) -> bool:
     """Whether a convolution is transformed by matrices, at sides of ``size``."""
@@ -68,12 +71,11 @@ class _Transforms:
     def parts(self) -> list[slice]:
         """Ranges of output channels that are convolved one after the other.
 
-        The kernels of a range take about 16 MiB in float32: on CPUs, what passes
-        between two transforms then stays in the cache.
+        On CPUs, what passes between two transforms then stays in the cache.
         """
         if self.groups > 1:
             return [slice(None)]
-        step = max(1, 2**22 // (self.channels_in * prod(self.size)))
+        step = max(1, _AT_ONCE // (self.channels_in * prod(self.size)))
         return [slice(i, i + step) for i in range(0, self.channels_out, step)]
 
     def keeps_weight(self) -> bool:

@@ -219,6 +219,20 @@ def test_spectra_of_long_kernels_are_not_kept(kept, monkeypatch):
         assert_close(a, e, 1e-5)
 
 
+@pytest.mark.parametrize('size', [(9, 11), (70, 6)])  # by matrices, and not
+def test_channels_in_several_parts(size, monkeypatch):
+    """Gradients of the input are those of all parts together."""
+    monkeypatch.setattr(spectra, '_AT_ONCE', 1)
+    x, weight = torch.randn(2, 3, *size), torch.randn(4, 3, 5, 5)
+    padded = dict(padding=2)
+    actual = with_gradients(partial(ops.conv2d, backend='fft', **padded), (x, weight))
+    expected = with_gradients(
+        partial(F.conv2d, **padded), (x.double(), weight.double())
+    )
+    for a, e in zip(actual, expected):
+        assert_close(a, e, 1e-5)
+
+
 @pytest.mark.parametrize(
     'op, input, weight, expected',
     [
